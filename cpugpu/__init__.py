@@ -1,0 +1,29 @@
+"""cpugpu: hand work from CPU threads to GPU streams, and prove that the hand-off is right.
+
+`CpuGpuEvent` is the hand-off. The errors are what it raises. `scenario` describes a test of a hand-off (a function over
+threads, streams, events and buffers) and `hammer` runs it for a while with real threads and reports what came out.
+"""
+
+from __future__ import annotations
+
+from cpugpu.errors import (
+    DeviceError,
+    HandoffClosed,
+    HandoffError,
+    HandoffTimeout,
+    ProducerFailed,
+    ProtocolViolation,
+)
+from cpugpu.event import CpuGpuEvent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CpuGpuEvent",
+    "DeviceError",
+    "HandoffClosed",
+    "HandoffError",
+    "HandoffTimeout",
+    "ProducerFailed",
+    "ProtocolViolation",
+]

@@ -1,0 +1,125 @@
+"""The real-time driver: a worker thread a stream, each operation late by a random amount.
+
+Nothing here orders anything: an operation runs when the machine says that it is ready. What the driver adds is time,
+and that CPU threads can block.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from cpugpu.device.simulated.latency import HeavyTail
+from cpugpu.device.simulated.model import Machine, Operation, StreamState
+
+#: A worker that has had nothing to do for so long ends; the next operation of its stream starts another.
+_IDLE_SECONDS = 5.0
+
+Latency = Callable[[random.Random], Callable[[], float]]
+
+
+def heavy_tail(rng: random.Random) -> Callable[[], float]:
+    """The default latency: see `HeavyTail`. The longest is 10 ms, for a stream has many operations."""
+    return HeavyTail(rng, longest=1e-2).draw
+
+
+def no_latency(rng: random.Random) -> Callable[[], float]:  # noqa: ARG001
+    """Every operation runs as soon as its worker gets to it."""
+    return lambda: 0.0
+
+
+class RealTime:
+    """Runs a machine in real time. Use it as a context manager for exclusive access to the machine."""
+
+    def __init__(self, machine: Machine, *, seed: int = 0, latency: Latency = heavy_tail) -> None:
+        self.machine = machine
+        self._seed = seed
+        self._latency = latency
+        self._lock = threading.Lock()
+        self._workers: dict[StreamState, _Worker] = {}
+
+    def __enter__(self) -> Machine:
+        self._lock.acquire()
+        return self.machine
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+    def started(self, operation: Operation | None) -> None:
+        """Take note of an operation that was just enqueued. To be called with exclusive access."""
+        if operation is not None and not operation.waits_for:
+            self._start([operation])
+
+    def block(self, operations: Iterable[Operation | None], timeout: float | None = None) -> bool:
+        """Block the calling thread until all `operations` are done. False if `timeout` seconds were not enough."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for operation in operations:
+            gate = threading.Lock()
+            gate.acquire()
+            with self._lock:
+                if operation is None or operation.done:
+                    continue
+                operation.waiters.append(gate.release)
+            if not gate.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+                return False
+        return True
+
+    def _start(self, ready: Iterable[Operation]) -> None:
+        for operation in ready:
+            worker = self._workers.get(operation.stream)
+            if worker is None:
+                rng = random.Random(f"{self._seed}/{operation.stream.name}")
+                worker = self._workers[operation.stream] = _Worker(operation.stream, self._latency(rng))
+            worker.inbox.put(operation)
+            if not worker.alive:
+                worker.alive = True
+                threading.Thread(target=self._work, args=(worker,), name=f"sim {operation.stream}", daemon=True).start()
+
+    def _work(self, worker: _Worker) -> None:
+        while True:
+            try:
+                operation: Operation | None = worker.inbox.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if worker.inbox.empty():
+                        worker.alive = False
+                        return
+                continue
+            while operation is not None:
+                operation = self._run(operation, worker.latency)
+
+    def _run(self, operation: Operation, latency: Callable[[], float]) -> Operation | None:
+        """Run one operation. Returns the next one of the same stream if that is ready now."""
+        device = operation.stream.device
+        delay = latency()
+        if delay:
+            time.sleep(delay)
+        if device.error is None:
+            try:
+                for number, part in enumerate(operation.parts):
+                    if number:
+                        time.sleep(0)  # another stream may come between two parts of a kernel
+                    part()
+            except BaseException as error:
+                device.error = error
+        with self._lock:
+            ready = self.machine.finish(operation, time.perf_counter())
+            mine = next((other for other in ready if other.stream is operation.stream), None)
+            self._start(other for other in ready if other is not mine)
+            waiters = operation.waiters
+        for wake in waiters:
+            wake()
+        return mine
+
+
+class _Worker:
+    """The thread of one stream. A stream has at most one ready operation at a time."""
+
+    def __init__(self, stream: StreamState, latency: Callable[[], float]) -> None:
+        self.stream = stream
+        self.latency = latency
+        self.inbox: queue.SimpleQueue[Operation] = queue.SimpleQueue()
+        self.alive = False

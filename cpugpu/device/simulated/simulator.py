@@ -1,0 +1,133 @@
+"""A machine with its driver, and the state that CUDA's runtime keeps a thread: current device, current streams."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from cpugpu.device.simulated.model import Machine, Operation
+from cpugpu.device.simulated.objects import SimStream
+from cpugpu.device.simulated.realtime import Latency, RealTime, heavy_tail
+
+#: torch hands out the streams of a pool in turn, so the 33rd is the 1st again (c10/cuda/CUDAStream.cpp).
+POOL = 32
+
+
+class Driver(Protocol):
+    """Runs a machine: in real time, or step by step. Used as a context manager for exclusive access to the machine."""
+
+    def __enter__(self) -> Machine: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def started(self, operation: Operation | None) -> None:
+        """Take note of an operation that was just enqueued (None: of nothing). To be called with exclusive access."""
+
+    def block(self, operations: Iterable[Operation | None], timeout: float | None = None) -> bool:
+        """Block the caller until all are done; without exclusive access. False if `timeout` seconds were not enough."""
+
+
+class Simulator:
+    """A machine with simulated devices, and the thread-local state that CUDA's runtime keeps about them.
+
+    `devices`: how many. `seed` and `latency`: every operation is late by what `latency(random.Random)` draws. `pool`:
+    after so many streams of one priority a device hands out the first one again, as torch does; None for a new stream
+    each time. `driver` replaces the real-time driver.
+    """
+
+    def __init__(
+        self,
+        devices: int = 1,
+        *,
+        seed: int = 0,
+        latency: Latency = heavy_tail,
+        pool: int | None = POOL,
+        driver: Callable[[Machine], Driver] | None = None,
+    ) -> None:
+        machine = Machine(devices)
+        self._states = machine.devices
+        self._pool_size = pool
+        self._pools: dict[tuple[int, int], tuple[list[SimStream], list[int]]] = {}
+        self._local = threading.local()
+        self.driver: Driver = driver(machine) if driver else RealTime(machine, seed=seed, latency=latency)
+        self._defaults = [SimStream(self, state.default) for state in self._states]
+
+    @property
+    def device_count(self) -> int:
+        """How many devices."""
+        return len(self._states)
+
+    def check_index(self, index: int) -> None:
+        """`ValueError` for a device that is not there."""
+        if not 0 <= index < self.device_count:
+            raise ValueError(f"device 'sim:{index}' was asked for and there are {self.device_count}, from 'sim:0'")
+
+    @property
+    def current_index(self) -> int:
+        """The calling thread's current device. A new thread starts on 0."""
+        return getattr(self._local, "index", 0)
+
+    def set_current_index(self, index: int) -> None:
+        """Choose the calling thread's current device."""
+        self.check_index(index)
+        self._local.index = index
+
+    def default_stream(self, index: int) -> SimStream:
+        """The legacy default stream of a device."""
+        return self._defaults[index]
+
+    def current_stream(self, index: int) -> SimStream:
+        """The calling thread's current stream of a device. A new thread starts on the default stream."""
+        return self._streams().get(index) or self._defaults[index]
+
+    @contextmanager
+    def use(self, stream: SimStream) -> Iterator[None]:
+        """Make `stream` and its device the calling thread's current ones; restore both afterwards."""
+        streams, index, device = self._streams(), stream.device_index, self.current_index
+        before = streams.get(index)
+        streams[index], self._local.index = stream, index
+        try:
+            yield
+        finally:
+            self._local.index = device
+            if before is None:
+                del streams[index]
+            else:
+                streams[index] = before
+
+    def stream(self, index: int, *, priority: int = 0, blocking: bool = False) -> SimStream:
+        """A stream: from the pool, unless it is to be blocking (torch's own never are)."""
+        with self.driver as machine:
+            if blocking or self._pool_size is None:
+                return SimStream(self, machine.stream(self._states[index], blocking=blocking, priority=priority))
+            streams, turn = self._pools.setdefault((index, priority), ([], [0]))
+            if len(streams) < self._pool_size:
+                streams.append(SimStream(self, machine.stream(self._states[index], priority=priority)))
+            turn[0] += 1
+            return streams[(turn[0] - 1) % self._pool_size]
+
+    def synchronize(self, index: int, timeout: float | None = None) -> bool:
+        """Block until everything that was submitted to a device so far is done. False if `timeout` was not enough."""
+        state = self._states[index]
+        with self.driver:
+            pending = list(state.pending)
+        done = self.driver.block(pending, timeout)
+        state.raise_error()
+        return done
+
+    def pending(self) -> list[str]:
+        """What has not run yet, oldest first, and what each operation waits for. For reports."""
+        with self.driver:
+            return [
+                f"{operation} waits for {', '.join(map(repr, operation.waits_for)) or 'its turn'}"
+                for state in self._states
+                for operation in state.pending
+            ]
+
+    def _streams(self) -> dict[int, SimStream]:
+        streams: dict[int, SimStream] | None = getattr(self._local, "streams", None)
+        if streams is None:
+            streams = self._local.streams = {}
+        return streams

@@ -1,0 +1,360 @@
+"""`CpuGpuEvent`: hand device work from one CPU thread to another.
+
+How it works
+------------
+There is one token. It is in the *room* (a lock, free: the producer may record), in the *gate* (a lock, free: there is
+something to wait for), or in the hands of the one thread that acquired either. Whoever holds it may touch the slot
+(`_handed`, `_failure`, `_generation`, `_returned`); nobody else does. So record takes the token from the room, fills
+the slot and puts the token into the gate; wait takes it from the gate, empties the slot and puts it back into the room.
+Both locks are binary semaphores: the thread that releases is not the one that acquired.
+
+* The check for a double record *is* the acquire of the room, so two threads cannot pass it together.
+* The consumer gives the token back before it makes its device wait. A producer may then record the next generation
+  while the consumer is still inside the driver, into another device event: the consumer owns the one that it took
+  until its wait is enqueued, and only then is that event a `_spare` for the producer. Two device events in turn.
+* Nobody blocks on the room, and nobody waits for the driver with the gate or the room in the way of another thread:
+  an acquire of the room never waits.
+* `close()` and `fail()` may come at any moment, from any thread. They leave a note (`_ending`) and then try to catch
+  the token. Where a thread has it in hand, that thread finds the note: **whoever gives the token away looks at
+  `_ending` afterwards.** Both sides write first and look second, so one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cpugpu import settings
+from cpugpu.device import resolve
+from cpugpu.errors import HandoffClosed, HandoffTimeout, ProducerFailed, ProtocolViolation
+
+if TYPE_CHECKING:
+    from cpugpu.device import Device, DeviceEvent, DeviceLike
+
+log = logging.getLogger("cpugpu")
+
+_numbers = itertools.count(1)
+_CLOSED = HandoffClosed("closed")
+#: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
+_POLL_SECONDS = 0.001
+
+
+class CpuGpuEvent:
+    """Hands work on a device from one producer thread to one consumer thread.
+
+    CUDA does not order two CPU threads: a stream that waits for an event which nobody has recorded yet does not wait
+    at all. `wait()` therefore blocks the calling thread until `record()` has been called, and then lets the stream
+    wait for that record.
+
+        ready = CpuGpuEvent()
+        # the producer thread                  # the consumer thread
+        launch_kernels(stream_1)               ready.wait(stream_2)
+        ready.record(stream_1)                 launch_kernels_that_read(stream_2)
+
+    What it guarantees: when `wait(stream)` returns, all later work of `stream` is ordered after all work that the
+    recorded stream held when `record()` was called. Each record satisfies one wait; the two may be repeated for ever.
+
+    What it does not guarantee: that the device has *done* the work when `wait()` returns. The CPU must not look at the
+    results then; `synchronize()` is for that. Nor does it tell the producer when the consumer's device work is done:
+    handing a buffer back takes a second event in the other direction.
+
+    The rules: one thread records and one thread waits. A record before the last one was consumed is an error. Breaking
+    the rules never lets a wait through without its record; `CPUGPU_DEBUG` makes the event say who broke them.
+
+    A record that raises hands nothing over: the consumer gets `ProducerFailed` instead of waiting for ever, and the
+    producer may record again, which replaces a failure that nobody has seen yet. A wait that raises has consumed
+    nothing, except for the producer's part: it may be repeated, and the producer may record again.
+
+    `device`: a torch device or its string (`"cuda:1"`), `"host"`, `"sim"`, a `Device`, or None for what `CPUGPU_DEVICE`
+    says (by default the accelerator where there is one, else the host). A device without an index takes streams of
+    every device of that type. `name` is what errors, warnings and journals call the event.
+
+    Threads may share it freely; it cannot be pickled or sent to another process.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> CpuGpuEvent:  # noqa: ARG004
+        """Make the class that the debug toggle asks for: this one, unless `CPUGPU_DEBUG` is set."""
+        return object.__new__(_choose_class() if cls is CpuGpuEvent else cls)
+
+    def __init__(self, device: DeviceLike = None, *, name: str | None = None) -> None:
+        self._device: Device = resolve(device)
+        self._name = name or f"event-{next(_numbers)}"
+        self._stall_seconds = settings.stall_seconds()
+        self._room = threading.Lock()
+        self._gate = threading.Lock()
+        self._gate.acquire()  # the token starts in the room: nothing is recorded
+        # The slot. Only the thread that holds the token touches it.
+        self._handed: DeviceEvent | None = None  # the record to wait for; None means: see _failure
+        self._failure: BaseException | None = None
+        self._generation = 0  # of the latest hand-off
+        self._returned = 0  # the generation that a raising record or wait put back, which a record may replace
+        # Outside the slot.
+        self._spare: DeviceEvent | None = None  # a device event that no wait uses any more
+        self._ending: BaseException | None = None  # _CLOSED, or a failure that the slot had no room for
+        self._ending_lock = threading.Lock()  # orders fail() and close(); the hot path never takes it
+
+    def record(self, stream: Any = None) -> None:
+        """Record the work that `stream` holds now, and let the consumer's wait through.
+
+        `stream`: a stream of this event's device (`torch.Stream`, `torch.cuda.Stream`, a simulated stream), or None
+        for the calling thread's current stream. Does not wait for the device or for the consumer.
+
+        Raises `ProtocolViolation` (a `RuntimeError`) if the last record was not consumed yet, `HandoffClosed` after
+        `close()`, `TypeError` or `ValueError` for a stream of another type or device, and what the driver raises.
+        """
+        if not self._room.acquire(False):
+            self._reclaim()
+        spare, self._spare = self._spare, None
+        try:
+            self._handed = self._device.record(stream, spare)
+        except BaseException as exception:
+            self._put_failure(exception)
+            raise
+        self._generation += 1
+        self._gate.release()
+        if self._ending is not None:
+            self._settle()
+
+    def wait(self, stream: Any = None, timeout: float | None = None) -> None:
+        """Block the calling thread until `record()` was called, then order `stream` after that record.
+
+        `stream`: as for `record`; it may be of another device than the record's. `timeout`: seconds from 0, None for
+        ever. Ctrl-C interrupts it. A wait that blocks for `CPUGPU_STALL_SECONDS` (60) warns once on the `cpugpu` logger.
+
+        Raises `HandoffTimeout`, `HandoffClosed` after or upon `close()`, `ProducerFailed` from the producer's exception,
+        `TypeError` or `ValueError` for the arguments, and what the driver raises. It never returns unordered.
+        """
+        # The lines of _take(), written out: a call costs a tenth of a hand-off (benchmarks/handoff.py).
+        if timeout is not None and not timeout >= 0:
+            raise self._bad_timeout(timeout)
+        if not self._gate.acquire(False):
+            self._block(timeout)
+        handed = self._handed
+        if handed is None:
+            self._raise_failure()
+        self._room.release()
+        if self._ending is not None:
+            self._settle_taken()
+        try:
+            self._device.wait(handed, stream)
+        except BaseException:
+            self._put_back(handed)
+            raise
+        self._spare = handed
+
+    def synchronize(self, timeout: float | None = None) -> None:
+        """Consume the record as `wait()` does and block the calling thread until the device has reached it.
+
+        After that the CPU may look at the results. `timeout` covers both. Raises what `wait()` raises.
+        """
+        began = time.monotonic()
+        handed = self._take(timeout)
+        try:
+            if timeout is None:
+                handed.synchronize()
+            else:
+                self._poll(handed, began + timeout)
+        except BaseException:
+            self._put_back(handed)
+            raise
+        self._spare = handed
+
+    @contextmanager
+    def recording(self, stream: Any = None) -> Iterator[None]:
+        """Record when the `with` block succeeds; when it raises, hand the exception to the consumer and raise it here.
+
+        So a producer that dies between two records cannot leave its consumer waiting.
+        """
+        try:
+            yield
+        except BaseException as exception:
+            self.fail(exception)
+            raise
+        self.record(stream)
+
+    def fail(self, exception: BaseException) -> None:
+        """Hand `exception` over instead of a record: one wait will raise `ProducerFailed` from it.
+
+        A record that is still unconsumed is delivered first. While one failure waits to be delivered behind a record,
+        and after `close()`, further ones change nothing, so that an `except` clause may always call this.
+        """
+        if not isinstance(exception, BaseException):
+            raise TypeError(f"fail() takes the exception that stopped the producer, not {exception!r}")
+        with self._ending_lock:
+            if self._ending is None:
+                self._ending = exception
+        self._settle()
+
+    def close(self) -> None:
+        """End it for good: a blocked wait and every later record and wait raise `HandoffClosed`.
+
+        A record that nobody has consumed is dropped. A wait that overlaps with `close()` may go either way. May be
+        called from any thread, more than once.
+        """
+        with self._ending_lock:
+            self._ending = _CLOSED
+        self._settle()
+
+    @property
+    def pending(self) -> bool:
+        """Is there a record that nobody has consumed? Another thread may change that at any time."""
+        return self._handed is not None and not self._gate.locked() and self._ending is not _CLOSED
+
+    @property
+    def closed(self) -> bool:
+        """Was `close()` called?"""
+        return self._ending is _CLOSED
+
+    @property
+    def name(self) -> str:
+        """What errors, warnings and journals call the event."""
+        return self._name
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "recorded" if self.pending else "empty"
+        return f"<{type(self).__name__} {self._name!r} on {self._device.name}: {state}, generation {self._generation}>"
+
+    # -- the consumer's part ---------------------------------------------------------------------------------------
+
+    def _take(self, timeout: float | None) -> DeviceEvent:
+        """Take what the producer put into the slot."""
+        if timeout is not None and not timeout >= 0:
+            raise self._bad_timeout(timeout)
+        if not self._gate.acquire(False):
+            self._block(timeout)
+        handed = self._handed
+        if handed is None:
+            self._raise_failure()
+        self._room.release()
+        if self._ending is not None:
+            self._settle_taken()
+        return handed
+
+    def _block(self, timeout: float | None) -> None:
+        """Block until the token is in the gate, and take it."""
+        if timeout is not None and timeout > threading.TIMEOUT_MAX:
+            timeout = None
+        stall = self._stall_seconds
+        if stall is not None and (timeout is None or timeout > stall):
+            if self._gate.acquire(timeout=stall):
+                return
+            log.warning(
+                "%s has waited %g s for a record of %r (%d so far); is its producer alive? CPUGPU_DEBUG=1 tells more",
+                threading.current_thread().name,
+                stall,
+                self._name,
+                self._generation,
+            )
+            timeout = None if timeout is None else timeout - stall
+        if not (self._gate.acquire() if timeout is None else self._gate.acquire(timeout=timeout)):
+            raise HandoffTimeout(f"nothing was recorded on {self._name!r} in the time given to wait()")
+
+    def _raise_failure(self) -> NoReturn:
+        """With the token in hand and no record in the slot: say why."""
+        failure, generation = self._failure, self._generation
+        if failure is _CLOSED:
+            self._gate.release()  # where it stays, for everyone else
+            raise self._closed_error()
+        self._failure = None
+        self._room.release()
+        if self._ending is not None:
+            self._settle()
+        raise ProducerFailed(
+            f"the producer of {self._name!r} failed in generation {generation}: {failure!r}"
+        ) from failure
+
+    def _settle_taken(self) -> None:
+        """With a record taken and the token given away: there is a note in `_ending`."""
+        self._settle()
+        if self._ending is _CLOSED:
+            raise self._closed_error()
+
+    def _put_back(self, handed: DeviceEvent) -> None:
+        """Offer a hand-off again whose device wait raised, unless the producer has already gone on."""
+        if not self._room.acquire(False):
+            return
+        if self._handed is handed:
+            self._returned = self._generation
+            self._gate.release()
+        else:
+            self._room.release()
+        if self._ending is not None:
+            self._settle()
+
+    def _poll(self, handed: DeviceEvent, deadline: float) -> None:
+        while not handed.query():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise HandoffTimeout(f"the device did not reach the record of {self._name!r} in the time given")
+            time.sleep(min(remaining, _POLL_SECONDS))
+
+    def _bad_timeout(self, timeout: object) -> ValueError:
+        return ValueError(f"timeout={timeout!r} is neither a number of seconds from 0 nor None")
+
+    # -- the producer's part ---------------------------------------------------------------------------------------
+
+    def _reclaim(self) -> None:
+        """The room is taken. Get the token all the same where what is in the slot may be replaced, else raise."""
+        if self._returned == self._generation and self._gate.acquire(False):
+            if self._returned == self._generation and self._failure is not _CLOSED:
+                self._failure = None
+                return
+            self._gate.release()
+        if self.closed:
+            raise self._closed_error()
+        raise ProtocolViolation(
+            f"record() on {self._name!r} was called before the previous event was consumed by wait()"
+            f" (generation {self._generation}; {threading.current_thread().name} records)",
+            rule="double-record",
+            event=self._name,
+            generation=self._generation,
+            threads=(threading.current_thread().name,),
+        )
+
+    def _put_failure(self, exception: BaseException) -> None:
+        """With the token in hand: hand over that this record failed, for a later record to replace."""
+        self._handed, self._failure = None, exception
+        self._generation += 1
+        self._returned = self._generation
+        self._gate.release()
+        if self._ending is not None:
+            self._settle()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Put what is noted in `_ending` into the slot, if the token can be had. If not, its holder will do this."""
+        while self._room.acquire(False) or (self._ending is _CLOSED and self._gate.acquire(False)):
+            with self._ending_lock:
+                ending = self._ending
+                if ending is not _CLOSED:
+                    self._ending = None
+            if ending is None:  # another thread has delivered it
+                self._room.release()
+            else:
+                self._handed, self._failure = None, ending
+                self._generation += ending is not _CLOSED
+                self._gate.release()
+            if self._ending is ending or self._ending is None:
+                return
+
+    def _closed_error(self) -> HandoffClosed:
+        return HandoffClosed(f"{self._name!r} is closed")
+
+
+def _production_class() -> type[CpuGpuEvent]:
+    return CpuGpuEvent
+
+
+_choose_class: Callable[[], type[CpuGpuEvent]] = _production_class
+
+
+def set_class_chooser(chooser: Callable[[], type[CpuGpuEvent]]) -> None:
+    """Decide what `CpuGpuEvent()` makes. The package calls this once: this module must not know the debug package."""
+    global _choose_class
+    _choose_class = chooser
