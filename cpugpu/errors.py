@@ -1,7 +1,7 @@
 """Every exception that cpugpu raises on purpose.
 
-All of them are `RuntimeError`s, so code written for the two-lock classes that came before keeps catching what it caught.
-Wrong arguments are `TypeError` and `ValueError`, as everywhere in Python.
+All of them are `RuntimeError`s, so code written for the classes that came before keeps catching what it caught. Wrong
+arguments are `TypeError` and `ValueError`, as everywhere in Python.
 """
 
 from __future__ import annotations

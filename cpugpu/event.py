@@ -124,10 +124,10 @@ class CpuGpuEvent:
         """Block the calling thread until `record()` was called, then order `stream` after that record.
 
         `stream`: as for `record`; it may be of another device than the record's. `timeout`: seconds from 0, None for
-        ever. Ctrl-C interrupts it. A wait that blocks for `CPUGPU_STALL_SECONDS` (60) warns once on the `cpugpu` logger.
+        ever. Ctrl-C interrupts it. A wait that blocks for `CPUGPU_STALL_SECONDS` (60) warns once on logger `cpugpu`.
 
-        Raises `HandoffTimeout`, `HandoffClosed` after or upon `close()`, `ProducerFailed` from the producer's exception,
-        `TypeError` or `ValueError` for the arguments, and what the driver raises. It never returns unordered.
+        Raises `HandoffTimeout`, `HandoffClosed` after or upon `close()`, `ProducerFailed` from what the producer
+        raised, `TypeError` or `ValueError` for the arguments, and what the driver raises. It never returns unordered.
         """
         # The lines of _take(), written out: a call costs a tenth of a hand-off (benchmarks/handoff.py).
         if timeout is not None and not timeout >= 0:

@@ -188,7 +188,7 @@ class Machine:
         return operation
 
     def wait(self, event: EventState, stream: StreamState) -> Operation | None:
-        """Let the future work of `stream` wait for the latest capture. None where there is none: then this is a no-op."""
+        """Let the future work of `stream` wait for the latest capture. None, a no-op, where there is none."""
         stream.device.raise_error()
         if event.captured is None:
             return None
@@ -203,7 +203,7 @@ class Machine:
             dependent.waits_for.discard(operation)
             if not dependent.waits_for:
                 ready.append(dependent)
-        # What is done is never looked at again: let go of it, so that memory does not grow with the number of operations.
+        # What is done is never looked at again: let go of it, so that memory stays bounded.
         operation.dependents.clear()
         operation.parts = operation.reads = operation.writes = ()
         return ready
