@@ -15,6 +15,8 @@ from cpugpu.errors import (
     ProtocolViolation,
 )
 from cpugpu.event import CpuGpuEvent
+from cpugpu.hammer import hammer
+from cpugpu.rig import scenario
 
 __version__ = "0.1.0"
 
@@ -26,4 +28,6 @@ __all__ = [
     "HandoffTimeout",
     "ProducerFailed",
     "ProtocolViolation",
+    "hammer",
+    "scenario",
 ]

@@ -10,6 +10,7 @@ Two facts about torch shape this module (read in torch/csrc/Event.cpp and torch/
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from cpugpu.device.base import DeviceEvent
 
 #: GPU clock cycles a second, to turn a delay into `torch.cuda._sleep` cycles. Delays are meant to be rough.
 _CYCLES_PER_SECOND = 1.5e9
+_POLL_SECONDS = 2e-5
 
 
 def find(index: int | None = None) -> AcceleratorDevice | None:
@@ -54,6 +56,7 @@ class AcceleratorDevice:
         self.index = index
         # XPU and others have their own classes, but only CUDA's (and so ROCm's) are known to release the GIL.
         self._cuda = kind == "cuda"
+        self._made: set[Any] = set()  # streams; at most a pool of them, for equal ones are the same
         self._event_type: Any = torch.cuda.Event if self._cuda else torch.Event
         # hipEventRecord: while an earlier record of the event is pending, "results are undefined".
         self._fresh = torch.version.hip is not None
@@ -73,8 +76,11 @@ class AcceleratorDevice:
     def stream(self, priority: int = 0) -> Any:
         """A stream of torch's pool: 32 a device and priority, handed out in turn."""
         if self._cuda:
-            return torch.cuda.Stream(self._index(), priority=priority)
-        return torch.Stream(torch.device(self.kind, self._index()), priority=priority)
+            stream: Any = torch.cuda.Stream(self._index(), priority=priority)
+        else:
+            stream = torch.Stream(torch.device(self.kind, self._index()), priority=priority)
+        self._made.add(stream)
+        return stream
 
     def default_stream(self) -> Any:
         """The default stream."""
@@ -172,8 +178,20 @@ class AcceleratorDevice:
         return tuple(source.tensor.tolist())
 
     def synchronize(self, timeout: float | None = None) -> bool:
-        """Block until the device is idle. A `timeout` is not supported by drivers: the caller has to watch."""
-        torch.accelerator.synchronize(self._index())
+        """Block until the device is idle.
+
+        With a `timeout`, which no driver offers, this polls the default stream, the current one and those that this
+        object made, and knows of no others.
+        """
+        if timeout is None:
+            torch.accelerator.synchronize(self._index())
+            return True
+        deadline = time.monotonic() + timeout
+        for stream in (*self._made, self.default_stream(), self.current_stream()):
+            while not stream.query():
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_SECONDS)
         return True
 
     def _index(self) -> int:

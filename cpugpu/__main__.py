@@ -1,0 +1,7 @@
+"""`python -m cpugpu` is the command `cpugpu`."""
+
+import sys
+
+from cpugpu.cli import main
+
+sys.exit(main())

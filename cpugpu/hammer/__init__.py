@@ -1,0 +1,9 @@
+"""The hammer: real threads, random sleeps, late kernels, for as long as you give it.
+
+`hammer(scenario)` executes a scenario again and again and returns a `Result`: the outcomes with their counts and
+grades, and the first execution of each forbidden one. `choose_device` says which device a runner gets.
+"""
+
+from cpugpu.hammer.runner import Failure, Result, Row, choose_device, hammer
+
+__all__ = ["Failure", "Result", "Row", "choose_device", "hammer"]

@@ -1,0 +1,189 @@
+"""The rig of the hammer: real threads, and a device that works in real time."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from cpugpu.device import Device
+from cpugpu.hammer.jitter import Jitter, JitteryDevice
+from cpugpu.hammer.threads import Task, Team, stacks
+from cpugpu.rig import Cell
+
+T = TypeVar("T")
+
+#: How long `until` sleeps between two looks at the device, which cannot tell when it changes.
+_POLL_SECONDS = 2e-5
+
+
+class ThreadFailed(Exception):
+    """A thread of the scenario raised; the exception is the `__cause__`. `details` also tells where others stand."""
+
+    def __init__(self, task: Task, details: str) -> None:
+        super().__init__(f"{task.name} raised {task.exception!r}")
+        self.details = details
+
+
+class Standstill(Exception):
+    """A thread, or the device, has stopped. `details` has the stacks of all threads."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.details = f"{what}\n\n{stacks()}"
+
+
+class HammerCell(Generic[T]):
+    """Host memory behind a lock."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+        self._lock = threading.Lock()
+
+    def get(self) -> T:
+        """The value."""
+        return self._value
+
+    def set(self, value: T) -> None:
+        """Replace the value."""
+        with self._lock:
+            self._value = value
+
+    def update(self, function: Callable[[T], T]) -> T:
+        """Replace the value by `function(value)` and return the new one."""
+        with self._lock:
+            self._value = function(self._value)
+            return self._value
+
+
+class HammerRig:
+    """Implements `cpugpu.rig.Rig`; see there for what the methods mean. One rig serves one execution after another."""
+
+    def __init__(self, device: Device, jitter: Jitter, *, patience: float) -> None:
+        self.device: Any = JitteryDevice(device, jitter)
+        self._jitter = jitter
+        self._patience = patience
+        self._team = Team()
+        self._streams: dict[int, list[Any]] = {}
+        self.begin("")
+
+    def begin(self, key: str) -> None:
+        """The next execution; `key` seeds what its threads will draw."""
+        self._key = key
+        self._taken: dict[int, itertools.count[int]] = {}
+        self._moves = 0
+
+    def end(self) -> None:
+        """Wait until the device is idle, so that executions do not overlap."""
+        if not self.device.synchronize(self._patience):
+            raise Standstill("the device stands still:\n  " + "\n  ".join(self._pending()))
+
+    def close(self) -> None:
+        """End the rig's threads."""
+        self._team.close()
+
+    def run(self, *functions: Callable[[], object]) -> None:
+        """Start them together, join them."""
+
+        def late(number: int, function: Callable[[], object]) -> Task:
+            def body() -> None:
+                self._jitter.begin(f"{self._key}/{number}")
+                self._jitter.pause()
+                function()
+
+            task = Task(body)
+            task.name = getattr(function, "__name__", task.name)
+            return task
+
+        tasks = [late(number, function) for number, function in enumerate(functions)]
+        joined = self._team.run(tasks, lambda: self._moves, self._patience)
+        for task in tasks:
+            if task.exception is not None:
+                still = "" if joined else f"\n\nother threads stand still:\n\n{stacks()}"
+                raise ThreadFailed(task, still) from task.exception
+        if not joined:
+            raise Standstill("standing still: " + ", ".join(task.name for task in tasks if not task.done.is_set()))
+
+    def stream(self, priority: int = 0) -> Any:
+        """A stream that no other call in this execution got."""
+        number = next(self._taken.setdefault(priority, itertools.count()))
+        streams = self._streams.setdefault(priority, [])
+        while len(streams) <= number:
+            streams.append(self.device.stream(priority))
+        return streams[number]
+
+    def event(self) -> Any:
+        """A bare device event."""
+        return self.device.event()
+
+    def busy(self, stream: Any) -> bool:
+        """Does `stream` hold work that is not done?"""
+        return not stream.query()
+
+    def buffer(self, value: int, size: int = 1) -> Any:
+        """Device memory."""
+        return self.device.buffer(value, size)
+
+    def fill(self, target: Any, value: int, stream: Any) -> None:
+        """Set every element."""
+        self._late(stream)
+        self.device.fill(target, value, stream)
+
+    def copy(self, source: Any, target: Any, stream: Any) -> None:
+        """Copy element by element."""
+        self._late(stream)
+        self.device.copy(source, target, stream)
+
+    def add(self, target: Any, value: int, stream: Any) -> None:
+        """Add to every element."""
+        self._late(stream)
+        self.device.add(target, value, stream)
+
+    def check(self, source: Any, value: int, wrong: Any, stream: Any) -> None:
+        """Count the elements that are not `value`."""
+        self._late(stream)
+        self.device.mismatches(source, value, wrong, stream)
+
+    def launch(
+        self, stream: Any, kernel: Callable[..., None], reads: Sequence[Any] = (), writes: Sequence[Any] = ()
+    ) -> None:
+        """A kernel of the scenario's own."""
+        self._late(stream)
+        self.device.launch(stream, kernel, reads, writes)
+
+    def read(self, source: Any) -> Any:
+        """The contents, once the device is idle."""
+        self.end()
+        contents = self.device.read(source)
+        return contents[0] if len(contents) == 1 else contents
+
+    def cell(self, value: T) -> Cell[T]:
+        """Host memory."""
+        return HammerCell(value)
+
+    def until(self, predicate: Callable[[], bool], *cells: Cell[Any]) -> None:  # noqa: ARG002
+        """Poll until it holds."""
+        while not predicate():
+            time.sleep(_POLL_SECONDS)
+        self._moves += 1
+
+    def pause(self) -> None:
+        """Perhaps sleep."""
+        self._moves += 1
+        self._jitter.pause()
+
+    def break_driver(self) -> None:
+        """Let the calling thread's next record or wait fail."""
+        self._jitter.break_driver()
+
+    def _late(self, stream: Any) -> None:
+        self.pause()
+        seconds = self._jitter.kernel_delay()
+        if seconds:
+            self.device.delay(stream, seconds)
+
+    def _pending(self) -> list[str]:
+        simulator = getattr(self.device, "simulator", None)
+        return simulator.pending() if simulator is not None else ["(a real device does not tell what it waits for)"]
