@@ -6,6 +6,8 @@ threads, streams, events and buffers) and `hammer` runs it for a while with real
 
 from __future__ import annotations
 
+from cpugpu import event as _event
+from cpugpu import settings as _settings
 from cpugpu.errors import (
     DeviceError,
     HandoffClosed,
@@ -31,3 +33,15 @@ __all__ = [
     "hammer",
     "scenario",
 ]
+
+
+def _class_for_the_toggle() -> type[CpuGpuEvent]:
+    """What `CpuGpuEvent()` makes. The debug package is loaded only if it is asked for."""
+    if _settings.debug_mode() == "off":
+        return CpuGpuEvent
+    from cpugpu.debug import InstrumentedEvent
+
+    return InstrumentedEvent
+
+
+_event.set_class_chooser(_class_for_the_toggle)

@@ -211,6 +211,11 @@ class CpuGpuEvent:
         return self._ending is _CLOSED
 
     @property
+    def generation(self) -> int:
+        """The number of the latest hand-off, 0 before the first. A failure that is handed over counts as one."""
+        return self._generation
+
+    @property
     def name(self) -> str:
         """What errors, warnings and journals call the event."""
         return self._name
@@ -243,16 +248,22 @@ class CpuGpuEvent:
         if stall is not None and (timeout is None or timeout > stall):
             if self._gate.acquire(timeout=stall):
                 return
-            log.warning(
-                "%s has waited %g s for a record of %r (%d so far); is its producer alive? CPUGPU_DEBUG=1 tells more",
-                threading.current_thread().name,
-                stall,
-                self._name,
-                self._generation,
-            )
+            self._warn_of_stall(stall)
             timeout = None if timeout is None else timeout - stall
         if not (self._gate.acquire() if timeout is None else self._gate.acquire(timeout=timeout)):
-            raise HandoffTimeout(f"nothing was recorded on {self._name!r} in the time given to wait()")
+            raise self._timed_out()
+
+    def _warn_of_stall(self, seconds: float) -> None:
+        log.warning(
+            "%s has waited %g s for a record of %r (%d so far); is its producer alive? CPUGPU_DEBUG=1 tells more",
+            threading.current_thread().name,
+            seconds,
+            self._name,
+            self._generation,
+        )
+
+    def _timed_out(self) -> HandoffTimeout:
+        return HandoffTimeout(f"nothing was recorded on {self._name!r} in the time given")
 
     def _raise_failure(self) -> NoReturn:
         """With the token in hand and no record in the slot: say why."""

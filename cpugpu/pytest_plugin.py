@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -59,9 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Each option has a twin in the ini file."""
     group = parser.getgroup("cpugpu", "cpugpu: scenarios under stress")
     for name, (default, metavar, text) in _OPTIONS.items():
+        kind: Literal["args", "string"] = "args" if name == "subject" else "string"
         action = "append" if name == "subject" else "store"
         group.addoption(f"--stress-{name}", action=action, default=None, metavar=metavar, help=text)
-        parser.addini(f"stress_{name}", text, default=default, type="args" if name == "subject" else "string")
+        parser.addini(f"stress_{name}", text, default=default, type=kind)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -125,7 +126,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 class StressFile(pytest.Module):
     """A file with scenarios. Scenarios that it imports from elsewhere are not its own."""
 
-    def collect(self) -> Iterator[StressItem]:  # type: ignore[override]
+    def collect(self) -> Iterator[StressItem]:
         """An item a scenario and subject."""
         subjects = _load_subjects(self.config)
         for value in vars(self.obj).values():
@@ -139,7 +140,7 @@ class StressFile(pytest.Module):
                 yield self._item(value.on(subject), name)
 
     def _item(self, scenario: Scenario, subject: str) -> StressItem:
-        return StressItem.from_parent(self, name=scenario.title, scenario=scenario, subject=subject)  # type: ignore[no-any-return]
+        return StressItem.from_parent(self, name=scenario.title, scenario=scenario, subject=subject)
 
 
 class StressItem(pytest.Item):

@@ -34,7 +34,7 @@ def producer_raises(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> st
         stream = rig.stream()
         try:
             for number in range(RECORDS + 1):
-                rig.until(lambda number=number: consumed.get() >= number, consumed)
+                rig.until(lambda: consumed.get() >= number, consumed)
                 with ready.recording(stream):
                     if number == RECORDS:
                         raise ValueError("no more")

@@ -17,7 +17,7 @@ first cycle; vLLM's main thread finds out when its next record is refused (vllm#
 from __future__ import annotations
 
 from cpugpu import CpuGpuEvent, scenario
-from cpugpu.rig import Rig
+from cpugpu.rig import Cell, Rig
 
 SIZE, CYCLES, LAYERS = 16, 2, 3
 
@@ -31,7 +31,7 @@ def eplb(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     rearrange = make_event()
     statistics, transfer, weights = rig.buffer(0, SIZE), rig.buffer(0, SIZE), rig.buffer(0, SIZE)
     wrong_statistics, wrong_weights = rig.buffer(0), rig.buffer(0)
-    result = rig.cell(None)
+    result: Cell[CpuGpuEvent | None] = rig.cell(None)
     stopping = rig.cell(False)
 
     def main() -> None:
@@ -42,6 +42,7 @@ def eplb(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
             for layer in range(LAYERS):
                 rig.until(lambda: result.get() is not None, result)
                 consumed = result.get()
+                assert consumed is not None
                 rig.copy(transfer, weights, stream)
                 rig.check(weights, 10 * cycle + layer, wrong_weights, stream)
                 result.set(None)  # before the worker is let on

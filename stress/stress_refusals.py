@@ -17,7 +17,7 @@ from __future__ import annotations
 from cpugpu import CpuGpuEvent, scenario
 from cpugpu.rig import Rig
 
-SIZE, GENERATIONS = 8, 4
+SIZE, GENERATIONS, SLOW = 8, 4, 6
 
 
 @scenario(
@@ -57,6 +57,8 @@ def eager_producer(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str
         streams = [rig.stream(), rig.stream()]
         for generation, cell in enumerate(cells):
             stream = streams[generation % 2]
+            for _ in range(SLOW if generation % 2 == 0 else 0):
+                rig.fill(cell, 0, stream)  # the first stream has more to do, so that a lost fence on it shows
             rig.fill(cell, 1, stream)
             while not recorded(stream):
                 rig.pause()

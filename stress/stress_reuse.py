@@ -32,7 +32,7 @@ def reuse(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
         for generation in range(1, GENERATIONS + 1):
             rig.fill(cell, generation, stream)
             ready.record(stream)
-            rig.until(lambda generation=generation: copied.get() == generation, copied)
+            rig.until(lambda: copied.get() == generation, copied)
 
     def consumer() -> None:
         stream = rig.stream()

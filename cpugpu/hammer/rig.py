@@ -72,6 +72,7 @@ class HammerRig:
     def begin(self, key: str) -> None:
         """The next execution; `key` seeds what its threads will draw."""
         self._key = key
+        self._team.begin()
         self._taken: dict[int, itertools.count[int]] = {}
         self._moves = 0
 

@@ -56,6 +56,12 @@ class Team:
 
     def __init__(self) -> None:
         self._idle: list[Member] = []
+        self._used: list[Member] = []
+
+    def begin(self) -> None:
+        """A new execution. Within one, every function gets a thread of its own: classes under test look at that."""
+        self._idle += self._used
+        self._used.clear()
 
     def run(self, tasks: Sequence[Task], moves: Callable[[], int], patience: float) -> bool:
         """Start `tasks` together and join them. False if they came to a standstill.
@@ -68,11 +74,12 @@ class Team:
         for member, task in zip(members, tasks, strict=True):
             member.give(task)
         joined = self._join(tasks, moves, patience)
-        self._idle += [member for member, task in zip(members, tasks, strict=True) if task.done.is_set()]
+        self._used += [member for member, task in zip(members, tasks, strict=True) if task.done.is_set()]
         return joined
 
     def close(self) -> None:
         """End the threads that are idle."""
+        self.begin()
         for member in self._idle:
             member.give(None)
         self._idle.clear()

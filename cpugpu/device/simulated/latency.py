@@ -12,18 +12,19 @@ LENGTHS = (1e-6, 3e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 3e-3, 1e-2, 1e-
 class HeavyTail:
     """Draws a delay in seconds: often none, mostly short, rarely very long.
 
-    `idle` is the share of draws that are 0. A length L of `LENGTHS` weighs 1/L, tempered by `exponent`, so that each
-    decade up to a millisecond adds about as much to the mean and the long ones stay rare.
+    `idle` is the share of draws that are 0. A length L of `LENGTHS` weighs 1/√L: a delay ten times as long is three
+    times as rare. An overtaking that takes a millisecond is then drawn once in a hundred, and one of 100 ms once in two
+    thousand.
     """
 
-    def __init__(self, rng: random.Random, *, idle: float = 0.6, exponent: float = 0.9, longest: float = 0.1) -> None:
+    def __init__(self, rng: random.Random, *, idle: float = 0.6, longest: float = 0.1) -> None:
         lengths = [length for length in LENGTHS if length <= longest]
         self._rng = rng
         self._idle = idle
         self._lengths: Sequence[float] = lengths
-        self._weights = [(1e-6 / length) ** exponent for length in lengths]
-        total = sum(self._weights)
-        self._cumulative = [sum(self._weights[: i + 1]) / total for i in range(len(lengths))]
+        weights = [length**-0.5 for length in lengths]
+        total = sum(weights)
+        self._cumulative = [sum(weights[: i + 1]) / total for i in range(len(lengths))]
 
     def draw(self) -> float:
         """The next delay, in seconds."""
