@@ -133,8 +133,7 @@ class StressFile(pytest.Module):
             if not isinstance(value, Scenario) or value.module != self.obj.__name__:
                 continue
             if not subjects or not value.takes_subject:
-                if not (subjects and value.racy):  # a demonstration has nothing to say about another subject
-                    yield self._item(value, "")
+                yield self._item(value, "")
                 continue
             for name, subject in subjects:
                 yield self._item(value.on(subject), name)

@@ -1,0 +1,59 @@
+# Every target makes the virtual environment that it needs and installs into it.
+#
+#   make stress                              the scenarios, for SECONDS in all (60)
+#   make stress SUBJECT=my_module:MyEvent    the same with another class under test
+#   make test                                the tests
+#
+# torch: the CPU build by default. With a GPU: make stress CONSTRAINTS=       (torch's newest build)
+#                                  or:   make stress VENV_FLAGS=--system-site-packages   (the torch you have)
+
+PYTHON      ?= python3
+VENV        ?= .venv
+VENV_FLAGS  ?=
+CONSTRAINTS ?= $(if $(findstring --system-site-packages,$(VENV_FLAGS)),,ci/constraints-cpu.txt)
+SECONDS     ?= 60
+DEVICE      ?= auto
+SUBJECT     ?=
+SEED        ?=
+WORKERS     ?= 0
+ARGS        ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
+
+.PHONY: install test stress mutants bench lint matrix clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
+	@touch $@
+
+test: install
+	$(BIN)/python -m pytest tests $(ARGS)
+
+# Without SUBJECT also the demonstrations in stress/racy: the bugs that the event exists for, failing as they should.
+stress: install
+	$(BIN)/python -m pytest stress $(if $(SUBJECT),--ignore=stress/racy) --stress-seconds=$(SECONDS) --stress-device=$(DEVICE) \
+	  $(addprefix --stress-subject=,$(SUBJECTS)) $(addprefix --stress-seed=,$(SEED)) -n $(WORKERS) $(ARGS)
+
+mutants: install
+	$(BIN)/python -m stress.mutants $(ARGS)
+
+bench: install
+	$(BIN)/python -m benchmarks.handoff $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The tests under every other interpreter that is there, without torch: all but the accelerator runs without it.
+matrix:
+	ci/matrix.sh
+
+clean:
+	rm -rf $(VENV) .cpugpu .pytest_cache .mypy_cache .ruff_cache .hypothesis dist stress-report
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,122 @@
+"""The devices under conformance test, with the one thing that the seam lacks: a kernel which the host holds back.
+
+A *gate* blocks a stream until the host opens it, so no test depends on how long anything takes. On the simulated device
+it is a kernel that waits for a lock. On CUDA it is `cuStreamWaitValue32` on a word of pinned memory: no kernel at all,
+so nothing is compiled and nothing spins on the card.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cpugpu.device import find_accelerator
+from cpugpu.device.simulated import SimulatedDevice, Simulator, no_latency
+
+
+class SimulatedGpu:
+    """Two simulated devices without random latency: the gates decide."""
+
+    name = "sim"
+    error = RuntimeError
+
+    def __init__(self, simulator: Simulator | None = None, index: int = 0) -> None:
+        self.simulator = simulator or Simulator(devices=2, latency=no_latency)
+        self.device: Any = SimulatedDevice(self.simulator, index)
+
+    def other(self) -> SimulatedGpu:
+        return SimulatedGpu(self.simulator, 1)
+
+    def blocking_stream(self) -> Any:
+        return self.device.stream(blocking=True)
+
+    def event_device(self, event: Any) -> int | None:
+        return event.device_index
+
+    @contextlib.contextmanager
+    def gate(self, stream: Any) -> Iterator[Callable[[], None]]:
+        opened = threading.Event()
+
+        def held_back() -> None:
+            opened.wait()
+
+        self.device.launch(stream, held_back)
+        try:
+            yield opened.set
+        finally:
+            opened.set()
+
+    def peek(self, buffer: Any) -> Any:
+        return self.device.read(buffer)[0]
+
+    def fail(self, stream: Any) -> None:
+        def broken() -> None:
+            raise ArithmeticError("a kernel that fails")
+
+        self.device.launch(stream, broken)
+
+
+class CudaGpu:
+    """A CUDA device through torch."""
+
+    name = "accelerator"
+
+    def __init__(self, index: int = 0) -> None:
+        import torch
+
+        self.torch = torch
+        self.index = index
+        self.device: Any = find_accelerator(index)
+        self._driver = ctypes.CDLL("libcuda.so.1")
+        torch.cuda.synchronize()
+
+    def other(self) -> CudaGpu | None:
+        return CudaGpu(1) if self.torch.cuda.device_count() > 1 else None
+
+    def blocking_stream(self) -> Any:
+        pointer = ctypes.c_void_p()
+        status = self.torch.cuda.cudart().cudaStreamCreate(ctypes.addressof(pointer))
+        assert int(status) == 0
+        return self.torch.cuda.ExternalStream(pointer.value, device=self.index)
+
+    def event_device(self, event: Any) -> int | None:
+        return None if event.device is None else event.device.index
+
+    @contextlib.contextmanager
+    def gate(self, stream: Any) -> Iterator[Callable[[], None]]:
+        word = self.torch.zeros(1, dtype=self.torch.int32).pin_memory()
+        with self.device.use(stream):  # makes the context current in this thread
+            at_least = 0
+            wait = self._driver.cuStreamWaitValue32_v2
+            wait.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32]
+            status = wait(stream.cuda_stream, word.data_ptr(), 1, at_least)
+        assert status == 0, f"cuStreamWaitValue32 returned {status}"
+
+        def open_gate() -> None:
+            ctypes.c_int32.from_address(word.data_ptr()).value = 1
+
+        try:
+            yield open_gate
+        finally:
+            open_gate()
+            stream.synchronize()  # the word must outlive the wait
+
+    def peek(self, buffer: Any) -> Any:
+        with self.torch.cuda.stream(self.torch.cuda.Stream(self.index)):
+            return buffer.tensor[0].item()
+
+
+def accelerator_missing() -> str:
+    """Why there is no real device to test, empty if there is one."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "torch is not installed"
+    if not torch.accelerator.is_available():
+        return "torch.accelerator.is_available() is False: no accelerator here"
+    if torch.version.cuda is None:
+        return "the gate needs cuStreamWaitValue32, which is CUDA's"
+    return ""
