@@ -17,7 +17,7 @@ from __future__ import annotations
 from cpugpu import CpuGpuEvent, scenario
 from cpugpu.rig import Rig
 
-SIZE, GENERATIONS = 8, 8
+SIZE, GENERATIONS, SLOW = 8, 8, 8
 
 
 @scenario(accept={"fresh": "every generation was ordered"}, forbid={"stale": "a copy did not wait for its record"})
@@ -63,7 +63,8 @@ def next_record(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
 
     def producer() -> None:
         stream = rig.stream()
-        rig.fill(cells[0], 1, stream)
+        for value in range(SLOW, 0, -1):  # long enough for the wait to be seen in the consumer's stream
+            rig.fill(cells[0], value, stream)
         ready.record(stream)
         rig.until(lambda: returned.get() > 0 or rig.busy(stream_of_consumer), returned)
         rig.fill(cells[1], 1, stream)

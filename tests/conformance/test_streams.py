@@ -165,20 +165,20 @@ def test_blocking_streams_wait_for_the_legacy_default_stream(gpu: Any) -> None:
 
 
 def test_blocking_streams_do_not_wait_for_each_other(gpu: Any) -> None:
-    d = gpu.device
+    d, cell = gpu.device, gpu.device.buffer(0)
     held, free = gpu.blocking_stream(), gpu.blocking_stream()
     with gpu.gate(held):
-        d.fill(d.buffer(0), 1, free)
+        d.fill(cell, 1, free)
         free.synchronize()
 
 
 def test_blocking_streams_are_ordered_through_the_legacy_default_stream(gpu: Any) -> None:
     """An action on the default stream waits for all blocking streams, and all of them wait for it."""
-    d = gpu.device
+    d, cell = gpu.device, gpu.device.buffer(0)
     held, later = gpu.blocking_stream(), gpu.blocking_stream()
     with gpu.gate(held) as open_gate:
-        d.fill(d.buffer(0), 1, d.default_stream())
-        d.fill(d.buffer(0), 1, later)
+        d.fill(cell, 1, d.default_stream())
+        d.fill(cell, 2, later)
         assert not later.query()
         open_gate()
         later.synchronize()
