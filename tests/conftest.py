@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cpugpu.debug import journal
+from cpugpu.device.simulated import SimulatedDevice, Simulator, no_latency
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the person who runs the tests, and an empty journal."""
+    for name in ("DEBUG", "DEVICE", "SEED", "STALL_SECONDS"):
+        monkeypatch.delenv(f"CPUGPU_{name}", raising=False)
+    yield
+    journal.clear()
+
+
+@pytest.fixture
+def sim() -> Any:
+    """A simulated device that is never late by chance."""
+    return SimulatedDevice(Simulator(devices=2, latency=no_latency), 0)
+
+
+@pytest.fixture(params=["host", "sim"])
+def device(request: pytest.FixtureRequest, sim: Any) -> Any:
+    return "host" if request.param == "host" else sim
