@@ -200,6 +200,7 @@ def _value(config: pytest.Config, name: str) -> Any:
 
 
 def _read_settings(config: pytest.Config) -> Settings:
+    settings.debug_mode(), settings.stall_seconds()  # a wrong one is better told here than by every scenario
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     number = str(worker.get("workerid", ""))[2:]  # "gw3"
     choice = str(_value(config, "device"))

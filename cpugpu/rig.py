@@ -221,14 +221,15 @@ def scenario(
 
     Where accepted outcomes are listed, all others are forbidden. `needs` and `racy`: see `Scenario`.
     """
+    accepted, interests, forbidden = _meanings(accept), _meanings(interesting), _meanings(forbid)
 
     def decorate(function: Callable[..., Hashable]) -> Scenario:
         return Scenario(
             function=function,
             name=function.__name__,
-            accept=_meanings(accept),
-            interesting=_meanings(interesting),
-            forbid=_meanings(forbid),
+            accept=accepted,
+            interesting=interests,
+            forbid=forbidden,
             module=function.__module__,
             needs=tuple(needs),
             racy=racy,
