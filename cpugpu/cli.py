@@ -30,7 +30,6 @@ def _stress(arguments: list[str]) -> int:
     if importlib.util.find_spec("pytest") is None:
         print("cpugpu stress needs pytest: pip install 'cpugpu[stress]'", file=sys.stderr)
         return 2
-    named = any(not argument.startswith("-") for argument in arguments)
     # A process of its own, for pytest wants to load its plugins itself, and this package has one.
-    command = [sys.executable, "-m", "pytest", *(arguments if named else ["stress", *arguments])]
+    command = [sys.executable, "-m", "pytest", "--override-ini=testpaths=stress", *arguments]
     return subprocess.run(command, check=False).returncode

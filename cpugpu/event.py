@@ -92,9 +92,10 @@ class CpuGpuEvent:
         self._handed: DeviceEvent | None = None  # the record to wait for; None means: see _failure
         self._failure: BaseException | None = None
         self._generation = 0  # of the latest hand-off
-        self._returned = 0  # the generation that a raising record or wait put back, which a record may replace
+        self._returned = -1  # the generation that a raising record or wait put back, which a record may replace
         # Outside the slot.
         self._spare: DeviceEvent | None = None  # a device event that no wait uses any more
+        self._reported: BaseException | None = None  # what the last record that raised has handed over itself
         self._ending: BaseException | None = None  # _CLOSED, or a failure that the slot had no room for
         self._ending_lock = threading.Lock()  # orders fail() and close(); the hot path never takes it
 
@@ -109,6 +110,7 @@ class CpuGpuEvent:
         """
         if not self._room.acquire(False):
             self._reclaim()
+        self._handed = None
         spare, self._spare = self._spare, None
         try:
             self._handed = self._device.record(stream, spare)
@@ -118,13 +120,14 @@ class CpuGpuEvent:
         self._generation += 1
         self._gate.release()
         if self._ending is not None:
-            self._settle()
+            self._settle_given_away()
 
     def wait(self, stream: Any = None, timeout: float | None = None) -> None:
         """Block the calling thread until `record()` was called, then order `stream` after that record.
 
         `stream`: as for `record`; it may be of another device than the record's. `timeout`: seconds from 0, None for
-        ever. Ctrl-C interrupts it. A wait that blocks for `CPUGPU_STALL_SECONDS` (60) warns once on logger `cpugpu`.
+        ever. Ctrl-C interrupts it while it blocks. A wait that blocks for 60 s (`CPUGPU_STALL_SECONDS`) warns once on
+        the logger `cpugpu`.
 
         Raises `HandoffTimeout`, `HandoffClosed` after or upon `close()`, `ProducerFailed` from what the producer
         raised, `TypeError` or `ValueError` for the arguments, and what the driver raises. It never returns unordered.
@@ -133,13 +136,14 @@ class CpuGpuEvent:
         if timeout is not None and not timeout >= 0:
             raise self._bad_timeout(timeout)
         if not self._gate.acquire(False):
+            self._device.check(stream)  # a wrong stream shall not wait for a record first
             self._block(timeout)
         handed = self._handed
         if handed is None:
             self._raise_failure()
         self._room.release()
         if self._ending is not None:
-            self._settle_taken()
+            self._settle_given_away()
         try:
             self._device.wait(handed, stream)
         except BaseException:
@@ -152,13 +156,12 @@ class CpuGpuEvent:
 
         After that the CPU may look at the results. `timeout` covers both. Raises what `wait()` raises.
         """
-        began = time.monotonic()
-        handed = self._take(timeout)
+        if timeout is not None:
+            self._synchronize_within(timeout)
+            return
+        handed = self._take()
         try:
-            if timeout is None:
-                handed.synchronize()
-            else:
-                self._poll(handed, began + timeout)
+            handed.synchronize()
         except BaseException:
             self._put_back(handed)
             raise
@@ -180,21 +183,25 @@ class CpuGpuEvent:
     def fail(self, exception: BaseException) -> None:
         """Hand `exception` over instead of a record: one wait will raise `ProducerFailed` from it.
 
-        A record that is still unconsumed is delivered first. While one failure waits to be delivered behind a record,
-        and after `close()`, further ones change nothing, so that an `except` clause may always call this.
+        A record that is still unconsumed is delivered first. What `record()` itself has raised is handed over already,
+        so this changes nothing then, nor while another failure waits to be delivered behind a record, nor after
+        `close()`: an `except` clause may always call it.
         """
         if not isinstance(exception, BaseException):
             raise TypeError(f"fail() takes the exception that stopped the producer, not {exception!r}")
         with self._ending_lock:
-            if self._ending is None:
-                self._ending = exception
+            reported, self._reported = self._reported, None
+            if exception is reported or self._ending is not None:
+                return
+            self._ending = exception
         self._settle()
 
     def close(self) -> None:
         """End it for good: a blocked wait and every later record and wait raise `HandoffClosed`.
 
-        A record that nobody has consumed is dropped. A wait that overlaps with `close()` may go either way. May be
-        called from any thread, more than once.
+        A record that nobody has consumed is dropped. A record or wait that overlaps with `close()` may go either way,
+        and where the producer is stuck inside the driver, a wait that blocks already ends when the driver returns. May
+        be called from any thread, more than once.
         """
         with self._ending_lock:
             self._ending = _CLOSED
@@ -202,8 +209,11 @@ class CpuGpuEvent:
 
     @property
     def pending(self) -> bool:
-        """Is there a record that nobody has consumed? Another thread may change that at any time."""
-        return self._handed is not None and not self._gate.locked() and self._ending is not _CLOSED
+        """Is there a record that nobody has consumed? Another thread may change that at any time.
+
+        When it turns False because a wait has consumed the record, the producer may record again.
+        """
+        return self._handed is not None and self._room.locked() and self._ending is not _CLOSED
 
     @property
     def closed(self) -> bool:
@@ -226,32 +236,46 @@ class CpuGpuEvent:
 
     # -- the consumer's part ---------------------------------------------------------------------------------------
 
-    def _take(self, timeout: float | None) -> DeviceEvent:
+    def _take(self) -> DeviceEvent:
         """Take what the producer put into the slot."""
-        if timeout is not None and not timeout >= 0:
-            raise self._bad_timeout(timeout)
         if not self._gate.acquire(False):
-            self._block(timeout)
+            self._block(None)
         handed = self._handed
         if handed is None:
             self._raise_failure()
         self._room.release()
         if self._ending is not None:
-            self._settle_taken()
+            self._settle_given_away()
         return handed
 
     def _block(self, timeout: float | None) -> None:
         """Block until the token is in the gate, and take it."""
-        if timeout is not None and timeout > threading.TIMEOUT_MAX:
-            timeout = None
+        if self.closed:
+            raise self._closed_error()
         stall = self._stall_seconds
         if stall is not None and (timeout is None or timeout > stall):
-            if self._gate.acquire(timeout=stall):
+            if self._acquire_gate(stall):
                 return
             self._warn_of_stall(stall)
             timeout = None if timeout is None else timeout - stall
-        if not (self._gate.acquire() if timeout is None else self._gate.acquire(timeout=timeout)):
+        if not self._acquire_gate(timeout):
             raise self._timed_out()
+
+    def _acquire_gate(self, timeout: float | None) -> bool:
+        """Take the token from the gate within `timeout` seconds; also when Ctrl-C comes, it is never lost.
+
+        A signal that arrives when the lock has been acquired raises before the caller could see the result. So the
+        result is stored by the same call into C that acquires, and the token is given back.
+        """
+        seconds = -1 if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
+        acquired: list[bool] = []
+        try:
+            acquired.extend(map(self._gate.acquire, (True,), (seconds,)))
+        except BaseException:
+            if acquired and acquired[0]:
+                self._give_back()
+            raise
+        return acquired[0]
 
     def _warn_of_stall(self, seconds: float) -> None:
         log.warning(
@@ -262,7 +286,9 @@ class CpuGpuEvent:
             self._generation,
         )
 
-    def _timed_out(self) -> HandoffTimeout:
+    def _timed_out(self) -> HandoffTimeout | HandoffClosed:
+        if self.closed:
+            return self._closed_error()
         return HandoffTimeout(f"nothing was recorded on {self._name!r} in the time given")
 
     def _raise_failure(self) -> NoReturn:
@@ -279,8 +305,8 @@ class CpuGpuEvent:
             f"the producer of {self._name!r} failed in generation {generation}: {failure!r}"
         ) from failure
 
-    def _settle_taken(self) -> None:
-        """With a record taken and the token given away: there is a note in `_ending`."""
+    def _settle_given_away(self) -> None:
+        """With the token given away: there is a note in `_ending`."""
         self._settle()
         if self._ending is _CLOSED:
             raise self._closed_error()
@@ -297,12 +323,47 @@ class CpuGpuEvent:
         if self._ending is not None:
             self._settle()
 
-    def _poll(self, handed: DeviceEvent, deadline: float) -> None:
+    def _synchronize_within(self, timeout: float) -> None:
+        """`synchronize` with a timeout. It keeps the token in hand, so that it can put it back when the time is up."""
+        if not timeout >= 0:
+            raise self._bad_timeout(timeout)
+        deadline = time.monotonic() + timeout
+        if not self._gate.acquire(False):
+            self._block(timeout)
+        handed = self._handed
+        if handed is None:
+            self._raise_failure()
+        self._returned = -1
+        try:
+            reached = self._reached(handed, deadline)
+        except BaseException:
+            self._returned = self._generation
+            self._give_back()
+            raise
+        if not reached:
+            self._give_back()
+            if self.closed:
+                raise self._closed_error()
+            raise HandoffTimeout(f"the device did not reach the record of {self._name!r} in the time given")
+        self._room.release()
+        if self._ending is not None:
+            self._settle()
+        self._spare = handed
+
+    def _reached(self, handed: DeviceEvent, deadline: float) -> bool:
+        """Has the device reached the record? Asks until it has, until the deadline, or until close()."""
         while not handed.query():
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise HandoffTimeout(f"the device did not reach the record of {self._name!r} in the time given")
+            if self.closed or remaining <= 0:
+                return False
             time.sleep(min(remaining, _POLL_SECONDS))
+        return True
+
+    def _give_back(self) -> None:
+        """Put the token back into the gate, with the slot as it was."""
+        self._gate.release()
+        if self._ending is not None:
+            self._settle()
 
     def _bad_timeout(self, timeout: object) -> ValueError:
         return ValueError(f"timeout={timeout!r} is neither a number of seconds from 0 nor None")
@@ -311,16 +372,21 @@ class CpuGpuEvent:
 
     def _reclaim(self) -> None:
         """The room is taken. Get the token all the same where what is in the slot may be replaced, else raise."""
-        if self._returned == self._generation and self._gate.acquire(False):
-            if self._returned == self._generation and self._failure is not _CLOSED:
-                self._failure = None
+        while self._returned == self._generation and not self.closed:
+            if self._gate.acquire(False):
+                if self._returned == self._generation and self._failure is not _CLOSED:
+                    self._returned, self._failure = -1, None
+                    return
+                self._give_back()
+            elif self._room.acquire(False):
                 return
-            self._gate.release()
+            time.sleep(0)  # the consumer has it in hand, for a few lines: it takes it or puts it back
         if self.closed:
             raise self._closed_error()
+        what = "a record" if self.pending else "a failure"
         raise ProtocolViolation(
             f"record() on {self._name!r} was called before the previous event was consumed by wait()"
-            f" (generation {self._generation}; {threading.current_thread().name} records)",
+            f" (generation {self._generation}, {what}; {threading.current_thread().name} records)",
             rule="double-record",
             event=self._name,
             generation=self._generation,
@@ -329,7 +395,7 @@ class CpuGpuEvent:
 
     def _put_failure(self, exception: BaseException) -> None:
         """With the token in hand: hand over that this record failed, for a later record to replace."""
-        self._handed, self._failure = None, exception
+        self._failure = self._reported = exception
         self._generation += 1
         self._returned = self._generation
         self._gate.release()

@@ -50,7 +50,7 @@ class NoGpuWait(CpuGpuEvent):
     """Blocks the CPU thread and forgets the stream."""
 
     def wait(self, stream: Any = None, timeout: float | None = None) -> None:  # noqa: ARG002
-        self._spare = self._take(timeout)
+        self._spare = self._take()
 
 
 class NoCpuWait(SeedEvent):

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+import cpugpu.event
 from cpugpu.device import using
 
 
@@ -101,6 +102,7 @@ class Play:
             patch.setattr(threading, "Lock", lambda: ScriptedLock(self))
             patch.setattr(threading, "Event", lambda: ScriptedFlag(self))
             self.subject = subject()
+        monkeypatch.setattr(cpugpu.event, "time", ScriptedTime(self))
 
     def __enter__(self) -> Play:
         return self
@@ -121,6 +123,19 @@ class Play:
     def block_until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self.stop("blocked")
+
+
+class ScriptedTime:
+    """A thread that sleeps waits for another one to move."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+
+    def sleep(self, seconds: float) -> None:
+        self._play.stop("blocked")
+
+    def monotonic(self) -> float:
+        return 0.0
 
 
 class ScriptedLock:
@@ -225,6 +240,9 @@ class ScriptedDevice:
     def event(self) -> ScriptedEvent:
         self.events_made += 1
         return ScriptedEvent(self)
+
+    def check(self, stream: Any) -> None:
+        pass
 
     def record(self, stream: Any, spare: ScriptedEvent | None) -> ScriptedEvent:
         event = spare or self.event()

@@ -178,7 +178,7 @@ def test_a_closed_violation_is_still_handoff_closed() -> None:
 def test_a_wait_that_was_there_before_the_close_breaks_no_rule() -> None:
     ready = InstrumentedEvent("host", name="ready", mode="raise")
     with in_thread(ready.wait) as consumer:
-        eventually(lambda: consumer.stands_in("_block"))
+        eventually(lambda: consumer.stands_in("_acquire_gate"))
         ready.close()
         with pytest.raises(HandoffClosed):
             consumer.join()

@@ -21,7 +21,7 @@ from tests.waiting import eventually
 def test_wait_blocks_until_record(device: Any) -> None:
     ready = CpuGpuEvent(device)
     with in_thread(ready.wait) as consumer:
-        eventually(lambda: consumer.stands_in("_block"))
+        eventually(lambda: consumer.stands_in("_acquire_gate"))
         assert not consumer.done
         ready.record()
         consumer.join()
@@ -129,7 +129,7 @@ def test_a_bad_timeout_is_a_value_error(device: Any, timeout: float, recorded: b
 def test_a_huge_timeout_is_for_ever(device: Any, timeout: float) -> None:
     ready = CpuGpuEvent(device)
     with in_thread(lambda: ready.wait(timeout=timeout)) as consumer:
-        eventually(lambda: consumer.stands_in("_block"))
+        eventually(lambda: consumer.stands_in("_acquire_gate"))
         ready.record()
         consumer.join()
 
@@ -172,7 +172,7 @@ def test_control_c_interrupts_a_wait(device: Any) -> None:
     main = threading.main_thread()
 
     def interrupt() -> None:
-        eventually(lambda: in_thread.stands(main, "_block"))
+        eventually(lambda: in_thread.stands(main, "_acquire_gate"))
         signal.pthread_kill(main.ident or 0, signal.SIGINT)
 
     with in_thread(interrupt), pytest.raises(KeyboardInterrupt):
@@ -195,7 +195,7 @@ def test_a_failed_producer_reaches_the_consumer(device: Any) -> None:
 def test_a_failure_wakes_a_consumer_that_waits(device: Any) -> None:
     ready = CpuGpuEvent(device)
     with in_thread(ready.wait) as consumer:
-        eventually(lambda: consumer.stands_in("_block"))
+        eventually(lambda: consumer.stands_in("_acquire_gate"))
         ready.fail(ValueError("no batch"))
         with pytest.raises(ProducerFailed):
             consumer.join()
@@ -283,7 +283,7 @@ def test_a_record_that_replaced_a_failure_is_not_replaced_itself(monkeypatch: py
 def test_close_ends_a_wait(device: Any) -> None:
     ready = CpuGpuEvent(device, name="ready")
     with in_thread(ready.wait) as first, in_thread(ready.wait) as second:
-        eventually(lambda: first.stands_in("_block") and second.stands_in("_block"))
+        eventually(lambda: first.stands_in("_acquire_gate") and second.stands_in("_acquire_gate"))
         ready.close()
         for consumer in (first, second):
             with pytest.raises(HandoffClosed, match="'ready' is closed"):

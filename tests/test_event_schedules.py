@@ -136,7 +136,7 @@ def test_no_schedule_breaks_a_promise(program: list[str], schedule: list[int]) -
 class NoLookAfterwards(CpuGpuEvent):
     """Gives the token away without looking at what close() or fail() may have left."""
 
-    def _settle_taken(self) -> None:
+    def _settle_given_away(self) -> None:
         pass
 
 

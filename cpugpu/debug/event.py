@@ -41,7 +41,9 @@ class InstrumentedEvent(CpuGpuEvent):
         if mode is None:
             mode = settings.debug_mode()
             mode = "raise" if mode == "off" else mode
-        self._mode = settings.parse_debug_mode(mode)
+        self._mode = settings.parse_debug_mode(str(mode))
+        if self._mode == "off":
+            raise ValueError(f"mode={mode!r}: with the instruments off, use CpuGpuEvent; allowed are log, check, raise")
         self._state = EventState(self._name)
         self._state_lock = threading.Lock()  # held for a look at the state, never across a call of anything
         self._current = threading.local()
@@ -73,7 +75,7 @@ class InstrumentedEvent(CpuGpuEvent):
             event=self._name,
             thread=threading.current_thread(),
             thread_id=threading.get_ident(),
-            stream=repr(self._device.current_stream() if stream is None else stream),
+            stream=self._describe(kind, stream),
             device=self._device.name,
             begin_ns=time.perf_counter_ns(),
         )
@@ -88,13 +90,22 @@ class InstrumentedEvent(CpuGpuEvent):
         finally:
             operation.end_ns = time.perf_counter_ns()
 
+    def _describe(self, kind: Kind, stream: Any) -> str:
+        """The stream's name. Whatever is wrong with it is for the device to tell, not for the journal."""
+        if kind not in (Kind.RECORD, Kind.WAIT):
+            return ""
+        try:
+            return repr(self._device.current_stream() if stream is None else stream)
+        except Exception as error:
+            return f"<{type(error).__name__}>"
+
     def _check(self, operation: Operation) -> None:
         if self._mode == "log":
             return
         with self._state_lock:
             self._look_at_slot(waiting=False)
             found = broken(self._state, operation)
-            if not found or self._mode == "check":
+            if not found:
                 self._state.bind(operation)
         self._report(operation, found)
 
@@ -126,6 +137,8 @@ class InstrumentedEvent(CpuGpuEvent):
 
     def _block(self, timeout: float | None) -> None:
         """As the production class blocks, but in slices: between two, look whether anybody may still record."""
+        if self.closed:
+            raise self._closed_error()
         operation: Operation = self._current.operation
         began = time.monotonic()
         warned = told = False
@@ -136,7 +149,7 @@ class InstrumentedEvent(CpuGpuEvent):
             if self._stall_seconds is not None and waited >= self._stall_seconds and not warned:
                 warned = True
                 self._warn_of_stall(self._stall_seconds)
-            if self._gate.acquire(timeout=_LOOK_SECONDS if timeout is None else min(_LOOK_SECONDS, timeout - waited)):
+            if self._acquire_gate(_LOOK_SECONDS if timeout is None else min(_LOOK_SECONDS, timeout - waited)):
                 return
             if self._mode != "log" and not told:
                 told = self._look(operation)

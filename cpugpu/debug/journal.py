@@ -6,13 +6,14 @@ Each thread appends to a bounded ring of its own, so writing takes no lock; `ent
 from __future__ import annotations
 
 import enum
-import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 
 #: Entries a thread. At about 400 bytes each that is under 2 MB.
 RING = 4096
+#: Of threads that have ended, so many rings are kept, the newest ones.
+DEAD_RINGS = 64
 
 
 class Kind(str, enum.Enum):
@@ -72,8 +73,8 @@ class Journal:
     def __init__(self, ring: int = RING) -> None:
         self._ring = ring
         self._local = threading.local()
-        self._rings: list[deque[Operation]] = []
-        self._violations = itertools.count()
+        self._rings: list[tuple[threading.Thread, deque[Operation]]] = []
+        self._lock = threading.Lock()  # for what is rare: a new thread, a violation
         self.violations = 0
 
     def add(self, operation: Operation) -> None:
@@ -81,19 +82,20 @@ class Journal:
         ring: deque[Operation] | None = getattr(self._local, "ring", None)
         if ring is None:
             ring = self._local.ring = deque(maxlen=self._ring)
-            self._rings.append(ring)
+            self._add_ring(ring)
         ring.append(operation)
 
     def violation(self, operation: Operation, rule: str, message: str) -> None:
         """Write down that `operation` broke a rule, and count it."""
         operation.violations.append((rule, message))
-        self.violations = next(self._violations) + 1
+        with self._lock:
+            self.violations += 1
 
     def entries(self, event: str | None = None) -> list[Operation]:
         """The operations that are remembered, by the time when they began; of one event if it is named."""
         found = [
             operation
-            for ring in tuple(self._rings)
+            for _, ring in tuple(self._rings)
             for operation in ring.copy()
             if event is None or operation.event == event
         ]
@@ -101,10 +103,17 @@ class Journal:
 
     def clear(self) -> None:
         """Forget everything."""
-        for ring in tuple(self._rings):
-            ring.clear()
-        self._violations = itertools.count()
-        self.violations = 0
+        with self._lock:
+            for _, ring in self._rings:
+                ring.clear()
+            self.violations = 0
+
+    def _add_ring(self, ring: deque[Operation]) -> None:
+        with self._lock:
+            dead = [entry for entry in self._rings if not entry[0].is_alive()]
+            for entry in dead[: max(0, len(dead) - DEAD_RINGS)]:
+                self._rings.remove(entry)
+            self._rings.append((threading.current_thread(), ring))
 
 
 #: The journal of this process.

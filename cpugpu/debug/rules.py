@@ -30,8 +30,8 @@ class EventState:
     waiting: bool = False  # the operation is a wait that has found nothing recorded
 
     def bind(self, operation: Operation) -> None:
-        """`operation` is allowed: its thread plays the part."""
-        if operation.kind in (Kind.RECORD, Kind.FAIL):
+        """`operation` is allowed: its thread plays the part. Anybody may fail or close."""
+        if operation.kind is Kind.RECORD:
             self.producer = operation.thread
         elif operation.kind in (Kind.WAIT, Kind.SYNCHRONIZE):
             self.consumer = operation.thread

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ _HOST = HostDevice()
 _ALLOWED = "a torch device or its string, 'host', 'sim', a cpugpu Device, or None for what CPUGPU_DEVICE says"
 
 _in_use: list[Device] = []
+_simulator_lock = threading.Lock()  # lru_cache alone would let two first callers make two
 
 
 def resolve(device: DeviceLike = None) -> Device:
@@ -48,7 +50,7 @@ def resolve(device: DeviceLike = None) -> Device:
         return _in_use[-1] if _in_use else _from_setting(settings.device_choice())
     if isinstance(device, str):
         return _named(device)
-    if hasattr(device, "record") and hasattr(device, "wait") and hasattr(device, "name"):
+    if not isinstance(device, type) and all(hasattr(device, name) for name in ("current_stream", "record", "wait")):
         return device  # type: ignore[no-any-return]
     if hasattr(device, "type") and hasattr(device, "index"):
         return _named(str(device))
@@ -76,9 +78,14 @@ def using(device: Device) -> Iterator[Device]:
         _in_use.remove(device)
 
 
-@functools.lru_cache(maxsize=1)
 def simulator() -> Simulator:
     """The simulator behind `"sim"`: two devices, made on first use, seeded by `CPUGPU_SEED` (0 if unset)."""
+    with _simulator_lock:
+        return _make_simulator()
+
+
+@functools.lru_cache(maxsize=1)
+def _make_simulator() -> Simulator:
     return Simulator(devices=2, seed=settings.seed() or 0)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from cpugpu.device.base import DeviceEvent
+from cpugpu.device.base import DeviceEvent, check_sizes
 
 #: GPU clock cycles a second, to turn a delay into `torch.cuda._sleep` cycles. Delays are meant to be rough.
 _CYCLES_PER_SECOND = 1.5e9
@@ -102,14 +102,20 @@ class AcceleratorDevice:
         try:
             yield
         finally:
-            torch.accelerator.set_stream(before)
-            torch.accelerator.set_device_index(device)
+            try:
+                torch.accelerator.set_stream(before)
+            finally:
+                torch.accelerator.set_device_index(device)
 
     def event(self, *, timing: bool = False) -> DeviceEvent:
         """A new device event. Plain torch: it does not check what it is given."""
         if self._cuda:
             return self._event_type(enable_timing=timing)  # type: ignore[no-any-return]
         return self._event_type(self.kind, enable_timing=timing)  # type: ignore[no-any-return]
+
+    def check(self, stream: Any) -> None:
+        """Raise for what is no stream of this kind of device."""
+        self._stream(stream)
 
     def record(self, stream: Any, spare: DeviceEvent | None) -> DeviceEvent:
         """Record on `stream`. A `spare` is re-recorded, except on ROCm and where it is bound to another device."""
@@ -160,6 +166,7 @@ class AcceleratorDevice:
 
     def copy(self, source: TensorBuffer, target: TensorBuffer, stream: Any) -> None:
         """Copy element by element."""
+        check_sizes(source, target)
         with self.use(stream):
             target.tensor.copy_(source.tensor, non_blocking=True)
 

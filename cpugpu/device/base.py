@@ -68,6 +68,9 @@ class Device(Protocol):
     def event(self) -> DeviceEvent:
         """A new device event."""
 
+    def check(self, stream: Any) -> None:
+        """Raise `TypeError` or `ValueError` for a stream whose work an event of this device cannot order."""
+
     def record(self, stream: Any, spare: DeviceEvent | None) -> DeviceEvent:
         """Record on `stream` and return the event that holds the record.
 
@@ -106,3 +109,9 @@ class Device(Protocol):
 
     def synchronize(self, timeout: float | None = None) -> bool:
         """Block until the device is idle. False if that took longer than `timeout` seconds."""
+
+
+def check_sizes(source: Buffer, target: Buffer) -> None:
+    """`ValueError` unless one can be copied to the other."""
+    if source.size != target.size:
+        raise ValueError(f"copy from a buffer of size {source.size} to one of size {target.size}: sizes must agree")

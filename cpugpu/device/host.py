@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cpugpu.device.base import DeviceEvent
+from cpugpu.device.base import DeviceEvent, check_sizes
 
 
 class HostStream:
@@ -97,6 +97,10 @@ class HostDevice:
         """A device event that orders nothing."""
         return HostEvent()
 
+    def check(self, stream: Any) -> None:
+        """Raise for what is no stream of the host."""
+        _check(stream)
+
     def record(self, stream: Any, spare: DeviceEvent | None) -> HostEvent:  # noqa: ARG002
         """One event serves everybody, for it holds nothing."""
         if stream is not None:
@@ -135,6 +139,7 @@ class HostDevice:
     def copy(self, source: HostBuffer, target: HostBuffer, stream: Any) -> None:
         """Copy, now."""
         _check(stream)
+        check_sizes(source, target)
         target.data[:] = source.data
 
     def add(self, target: HostBuffer, value: int, stream: Any) -> None:

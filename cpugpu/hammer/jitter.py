@@ -26,6 +26,7 @@ class Jitter:
 
     def __init__(self) -> None:
         self._state = _ThreadState()
+        self.moves = 0  # counts what threads do; a lost count does no harm
 
     def begin(self, key: str) -> None:
         """The calling thread starts its part of an execution; `key` seeds what it will draw."""
@@ -36,6 +37,7 @@ class Jitter:
 
     def pause(self) -> None:
         """Perhaps sleep. A thread that has not begun never does."""
+        self.moves += 1
         if self._state.tail is not None:
             seconds = self._state.tail.draw()
             if seconds:

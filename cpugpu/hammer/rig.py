@@ -35,6 +35,10 @@ class Standstill(Exception):
         self.details = f"{what}\n\n{stacks()}"
 
 
+class GivenUp(BaseException):
+    """Ends a thread of an execution that the hammer has given up."""
+
+
 class HammerCell(Generic[T]):
     """Host memory behind a lock."""
 
@@ -67,6 +71,7 @@ class HammerRig:
         self._patience = patience
         self._team = Team()
         self._streams: dict[int, list[Any]] = {}
+        self._given_up = False
         self.begin("")
 
     def begin(self, key: str) -> None:
@@ -74,7 +79,6 @@ class HammerRig:
         self._key = key
         self._team.begin()
         self._taken: dict[int, itertools.count[int]] = {}
-        self._moves = 0
 
     def end(self) -> None:
         """Wait until the device is idle, so that executions do not overlap."""
@@ -82,7 +86,8 @@ class HammerRig:
             raise Standstill("the device stands still:\n  " + "\n  ".join(self._pending()))
 
     def close(self) -> None:
-        """End the rig's threads."""
+        """End the rig's threads; those that hang end when they next ask for something."""
+        self._given_up = True
         self._team.close()
 
     def run(self, *functions: Callable[[], object]) -> None:
@@ -99,7 +104,7 @@ class HammerRig:
             return task
 
         tasks = [late(number, function) for number, function in enumerate(functions)]
-        joined = self._team.run(tasks, lambda: self._moves, self._patience)
+        joined = self._team.run(tasks, lambda: self._jitter.moves, self._patience)
         for task in tasks:
             if task.exception is not None:
                 still = "" if joined else f"\n\nother threads stand still:\n\n{stacks()}"
@@ -167,12 +172,15 @@ class HammerRig:
     def until(self, predicate: Callable[[], bool], *cells: Cell[Any]) -> None:  # noqa: ARG002
         """Poll until it holds."""
         while not predicate():
+            if self._given_up:
+                raise GivenUp
             time.sleep(_POLL_SECONDS)
-        self._moves += 1
+        self._jitter.moves += 1
 
     def pause(self) -> None:
         """Perhaps sleep."""
-        self._moves += 1
+        if self._given_up:
+            raise GivenUp
         self._jitter.pause()
 
     def break_driver(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from cpugpu.device.base import DeviceEvent
+from cpugpu.device.base import DeviceEvent, check_sizes
 from cpugpu.device.simulated.objects import SimBuffer, SimEvent, SimStream, check_stream
 from cpugpu.device.simulated.simulator import Simulator
 
@@ -50,6 +50,10 @@ class SimulatedDevice:
         """A new device event."""
         return SimEvent(self.simulator, enable_timing=timing)
 
+    def check(self, stream: Any) -> None:
+        """Raise for what is no stream of this simulator."""
+        self._stream(stream)
+
     def record(self, stream: Any, spare: DeviceEvent | None) -> SimEvent:
         """Record on `stream`, re-recording `spare` unless it is bound to another device."""
         stream = self._stream(stream)
@@ -91,6 +95,7 @@ class SimulatedDevice:
 
     def copy(self, source: SimBuffer, target: SimBuffer, stream: Any) -> None:
         """Copy element by element."""
+        check_sizes(source, target)
 
         def part(where: slice) -> None:
             target.data[where] = source.data[where]

@@ -19,6 +19,7 @@ synchronization behavior" for the legacy default stream.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 
 from cpugpu.errors import DeviceError
@@ -75,7 +76,7 @@ class Operation:
 class StreamState:
     """A queue of a device. `blocking` streams synchronise with the device's legacy default stream."""
 
-    __slots__ = ("blocking", "device", "last", "name", "priority")
+    __slots__ = ("__weakref__", "blocking", "device", "last", "name", "priority")
 
     def __init__(self, device: DeviceState, name: str, *, blocking: bool, priority: int) -> None:
         self.device = device
@@ -99,7 +100,7 @@ class DeviceState:
     def __init__(self, index: int) -> None:
         self.index = index
         self.default = StreamState(self, f"stream {index}.default", blocking=True, priority=0)
-        self.blocking: list[StreamState] = []  # the blocking streams beside the default one
+        self.blocking: weakref.WeakSet[StreamState] = weakref.WeakSet()  # beside the default one
         self.pending: dict[Operation, None] = {}  # enqueued and not done, oldest first
         self.error: BaseException | None = None
         self.number_of_streams = itertools.count(1)
@@ -144,7 +145,7 @@ class Machine:
             device, f"stream {device.index}.{next(device.number_of_streams)}", blocking=blocking, priority=priority
         )
         if blocking:
-            device.blocking.append(stream)
+            device.blocking.add(stream)
         return stream
 
     def enqueue(

@@ -63,7 +63,11 @@ class RealTime:
                 if operation is None or operation.done:
                     continue
                 operation.waiters.append(gate.release)
-            if not gate.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+            remaining = -1.0 if deadline is None else min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+            if not gate.acquire(timeout=remaining):
+                with self._lock:
+                    if not operation.done:
+                        operation.waiters.remove(gate.release)
                 return False
         return True
 
@@ -75,8 +79,8 @@ class RealTime:
                 worker = self._workers[operation.stream] = _Worker(operation.stream, self._latency(rng))
             worker.inbox.put(operation)
             if not worker.alive:
-                worker.alive = True
                 threading.Thread(target=self._work, args=(worker,), name=f"sim {operation.stream}", daemon=True).start()
+                worker.alive = True
 
     def _work(self, worker: _Worker) -> None:
         while True:
@@ -85,7 +89,7 @@ class RealTime:
             except queue.Empty:
                 with self._lock:
                     if worker.inbox.empty():
-                        worker.alive = False
+                        del self._workers[worker.stream]
                         return
                 continue
             while operation is not None:
@@ -94,11 +98,11 @@ class RealTime:
     def _run(self, operation: Operation, latency: Callable[[], float]) -> Operation | None:
         """Run one operation. Returns the next one of the same stream if that is ready now."""
         device = operation.stream.device
-        delay = latency()
-        if delay:
-            time.sleep(delay)
         if device.error is None:
             try:
+                delay = latency()
+                if delay:
+                    time.sleep(delay)
                 for number, part in enumerate(operation.parts):
                     if number:
                         time.sleep(0)  # another stream may come between two parts of a kernel
@@ -109,7 +113,7 @@ class RealTime:
             ready = self.machine.finish(operation, time.perf_counter())
             mine = next((other for other in ready if other.stream is operation.stream), None)
             self._start(other for other in ready if other is not mine)
-            waiters = operation.waiters
+            waiters, operation.waiters = operation.waiters, []
         for wake in waiters:
             wake()
         return mine

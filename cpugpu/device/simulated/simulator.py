@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from cpugpu.device.simulated.model import Machine, Operation
 from cpugpu.device.simulated.objects import SimStream
@@ -46,6 +46,7 @@ class Simulator:
         pool: int | None = POOL,
         driver: Callable[[Machine], Driver] | None = None,
     ) -> None:
+        self._options: dict[str, Any] = {"latency": latency, "pool": pool, "driver": driver}
         machine = Machine(devices)
         self._states = machine.devices
         self._pool_size = pool
@@ -53,6 +54,10 @@ class Simulator:
         self._local = threading.local()
         self.driver: Driver = driver(machine) if driver else RealTime(machine, seed=seed, latency=latency)
         self._defaults = [SimStream(self, state.default) for state in self._states]
+
+    def anew(self, seed: int) -> Simulator:
+        """Another simulator like this one, with nothing queued, no error, and latencies from `seed`."""
+        return Simulator(self.device_count, seed=seed, **self._options)
 
     @property
     def device_count(self) -> int:
