@@ -144,7 +144,8 @@ class ScriptedLock:
         self._locked = False
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        assert timeout == -1, "there is no time in a play"
+        assert timeout in (-1, 0), "there is no time in a play"
+        blocking = blocking and timeout != 0
         self._play.stop("Lock.acquire")
         if blocking:
             self._play.block_until(lambda: not self._locked)
