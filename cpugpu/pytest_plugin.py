@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -39,20 +40,28 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The options, checked."""
+class Options:
+    """The options as they were given, checked as far as that needs no import."""
 
     seconds: float
     seed: int
     iteration: int | None
-    device_choice: str
-    make_device: Callable[[int], Device]
     device: str
-    subjects: tuple[tuple[str, Callable[[], Any]], ...]
+    subjects: tuple[str, ...]
     workers: int
+    worker: int | None
 
 
-_SETTINGS = pytest.StashKey[Settings]()
+@dataclass(frozen=True)
+class Bench:
+    """What running a scenario needs: the device (a function of the seed) and the classes under test."""
+
+    make_device: Callable[[int], Device]
+    subjects: tuple[tuple[str, Callable[[], Any]], ...]
+
+
+_OPTIONS_KEY = pytest.StashKey[Options]()
+_BENCH_KEY = pytest.StashKey[Bench]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,27 +75,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options, unless this run can have nothing to do with scenarios."""
-    if config.option.collectonly or not _asked(config):
-        return
+    """Check the options. The device and the subjects are looked for only if this run is about scenarios."""
     try:
-        config.stash[_SETTINGS] = _read_settings(config)
+        config.stash[_OPTIONS_KEY] = _read_options(config)
+        if _asked(config):
+            _bench(config)
     except ValueError as error:
         pytest.exit(f"cpugpu: {error}", returncode=2)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """The device and the seed."""
-    chosen = config.stash.get(_SETTINGS, None)
-    return [] if chosen is None else [_header(chosen)]
+    if _BENCH_KEY not in config.stash:
+        return []
+    options = config.stash[_OPTIONS_KEY]
+    device = _bench(config).make_device(options.seed).describe()
+    return [f"cpugpu: device {device}", f"cpugpu: seed {options.seed}, {options.seconds:g} s in all"]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """On the controller of pytest-xdist: all workers use the seed that it has printed."""
-    chosen = node.config.stash.get(_SETTINGS, None)
-    if chosen is not None:
-        node.workerinput["cpugpu_seed"] = chosen.seed
+    node.workerinput["cpugpu_seed"] = node.config.stash[_OPTIONS_KEY].seed
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -100,27 +110,23 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Divide the time among the scenarios that were selected."""
     mine = [item for item in items if isinstance(item, StressItem)]
-    if not mine:
-        return
-    if _SETTINGS not in config.stash:  # only collected on the way, `pytest` in a project's root for instance
-        try:
-            config.stash[_SETTINGS] = _read_settings(config)
-        except ValueError as error:
-            raise pytest.UsageError(f"cpugpu: {error}") from error
-    chosen = config.stash[_SETTINGS]
-    seconds = chosen.seconds * min(chosen.workers, len(mine)) / len(mine)
+    options = config.stash[_OPTIONS_KEY]
     for item in mine:
-        item.seconds = seconds
-        item.add_marker(pytest.mark.timeout(seconds + _MARGIN_SECONDS))
+        item.seconds = options.seconds * min(options.workers, len(mine)) / len(mine)
+        if config.pluginmanager.hasplugin("timeout"):
+            item.add_marker(pytest.mark.timeout(item.seconds + _MARGIN_SECONDS))
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The outcome tables."""
-    results = [result for result, _ in _results(terminalreporter.stats.values())]
-    if results:
-        terminalreporter.section("outcomes")
-        for result in results:
-            terminalreporter.write_line(outcome_table(result), red=not result.passed)
+    results = list(_results(terminalreporter.stats.values()))
+    if not results:
+        return
+    terminalreporter.section("outcomes")
+    if _BENCH_KEY not in config.stash:  # the header could not know; in the workers of pytest-xdist for instance
+        terminalreporter.write_line(f"cpugpu: device {results[0].device}, seed {results[0].seed}")
+    for result in results:
+        terminalreporter.write_line(outcome_table(result), red=not result.passed)
 
 
 class StressFile(pytest.Module):
@@ -128,7 +134,10 @@ class StressFile(pytest.Module):
 
     def collect(self) -> Iterator[StressItem]:
         """An item a scenario and subject."""
-        subjects = _load_subjects(self.config)
+        try:
+            subjects = _bench(self.config).subjects
+        except ValueError as error:
+            raise self.CollectError(f"cpugpu: {error}") from error
         for value in vars(self.obj).values():
             if not isinstance(value, Scenario) or value.module != self.obj.__name__:
                 continue
@@ -156,17 +165,17 @@ class StressItem(pytest.Item):
         missing = self.scenario.missing()
         if missing:
             pytest.skip(f"{self.scenario.subject_name} has no {' and no '.join(missing)}()")
-        chosen = self.config.stash[_SETTINGS]
+        options = self.config.stash[_OPTIONS_KEY]
         result = hammer(
             self.scenario,
             seconds=self.seconds,
-            device=chosen.make_device(chosen.seed),
-            seed=chosen.seed,
-            iteration=chosen.iteration,
+            device=_bench(self.config).make_device(options.seed),
+            seed=options.seed,
+            iteration=options.iteration,
         )
         self.user_properties.append((_PROPERTY, json.dumps(result.to_dict())))
         if not result.passed:
-            raise StressFailed(failure_text(result, self._replay(chosen)))
+            raise StressFailed(failure_text(result, self._replay(options)))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The report of a failed scenario, without our own frames."""
@@ -178,9 +187,11 @@ class StressItem(pytest.Item):
         """Where it is."""
         return self.path, self.scenario.function.__code__.co_firstlineno - 1, self.name
 
-    def _replay(self, chosen: Settings) -> str:
+    def _replay(self, options: Options) -> str:
+        """The command as it is typed where this run was started, up to the seed."""
+        path = os.path.relpath(self.path, self.config.invocation_params.dir)
         subject = f" --stress-subject={self.subject}" if self.subject else ""
-        return f"cpugpu stress '{self.nodeid}' --stress-device={chosen.device_choice}{subject}"
+        return f"cpugpu stress '{path}::{self.name}' --stress-device={options.device}{subject}"
 
 
 class StressFailed(Exception):
@@ -189,9 +200,12 @@ class StressFailed(Exception):
 
 def _asked(config: pytest.Config) -> bool:
     """Does the command line name an option of ours, or a path that looks like scenarios?"""
+    if config.option.collectonly:
+        return False
     if any(config.getoption(f"--stress-{name}") is not None for name in _OPTIONS):
         return True
-    return any(Path(str(argument).split("::")[0]).name.startswith("stress") for argument in config.args)
+    paths = (Path(str(argument).split("::")[0]) for argument in config.args)
+    return any(part.startswith("stress") for path in paths for part in path.parts)
 
 
 def _value(config: pytest.Config, name: str) -> Any:
@@ -199,30 +213,34 @@ def _value(config: pytest.Config, name: str) -> Any:
     return config.getini(f"stress_{name}") if value is None else value
 
 
-def _read_settings(config: pytest.Config) -> Settings:
-    settings.debug_mode(), settings.stall_seconds()  # a wrong one is better told here than by every scenario
+def _read_options(config: pytest.Config) -> Options:
     worker: dict[str, Any] = getattr(config, "workerinput", {})
-    number = str(worker.get("workerid", ""))[2:]  # "gw3"
-    choice = str(_value(config, "device"))
-    make_device = choose_device(choice, index=int(number) if number else None)
     seed, iteration = _parse_seed(str(_value(config, "seed")))
     if seed is None:
         seed = worker.get("cpugpu_seed", random.SystemRandom().randrange(2**32))
-    processes = worker.get("workercount") or getattr(config.option, "numprocesses", None) or 1
-    return Settings(
+    number = re.search(r"\d+$", str(worker.get("workerid", "")))
+    return Options(
         seconds=_parse_seconds(str(_value(config, "seconds"))),
         seed=seed,
         iteration=iteration,
-        device_choice=choice,
-        make_device=make_device,
-        device=make_device(0).describe(),
-        subjects=_load_subjects(config),
-        workers=int(processes),
+        device=str(_value(config, "device")),
+        subjects=tuple(_value(config, "subject")),
+        workers=int(worker.get("workercount", 1)),
+        worker=int(number[0]) if number else None,
     )
 
 
-def _header(chosen: Settings) -> str:
-    return f"cpugpu: device {chosen.device}\ncpugpu: seed {chosen.seed}, {chosen.seconds:g} s in all"
+def _bench(config: pytest.Config) -> Bench:
+    """The device and the subjects, looked for once. `ValueError` for what is not there."""
+    bench = config.stash.get(_BENCH_KEY, None)
+    if bench is None:
+        settings.debug_mode(), settings.stall_seconds()  # a wrong one is better told here than by every scenario
+        options = config.stash[_OPTIONS_KEY]
+        bench = config.stash[_BENCH_KEY] = Bench(
+            make_device=choose_device(options.device, index=options.worker),
+            subjects=tuple((text, _load_subject(text, config)) for text in options.subjects),
+        )
+    return bench
 
 
 def _parse_seconds(text: str) -> float:
@@ -244,10 +262,6 @@ def _parse_seed(text: str) -> tuple[int | None, int | None]:
     return int(seed), int(iteration) if at else None
 
 
-def _load_subjects(config: pytest.Config) -> tuple[tuple[str, Callable[[], Any]], ...]:
-    return tuple((text, _load_subject(text, config)) for text in _value(config, "subject"))
-
-
 def _load_subject(text: str, config: pytest.Config) -> Callable[[], Any]:
     allowed = "allowed is MODULE:CLASS, a class with record() and wait() that is made without arguments"
     module, colon, name = text.partition(":")
@@ -262,16 +276,18 @@ def _load_subject(text: str, config: pytest.Config) -> Callable[[], Any]:
         raise ValueError(
             f"--stress-subject={text} does not import ({type(error).__name__}: {error}); {allowed}"
         ) from error
-    missing = [method for method in ("record", "wait") if not callable(getattr(subject, method, None))]
-    if missing or not callable(subject):
-        raise ValueError(f"--stress-subject={text} has no {' and no '.join(missing)}(); {allowed}")
+    missing = [f"{method}()" for method in ("record", "wait") if not callable(getattr(subject, method, None))]
+    if missing:
+        raise ValueError(f"--stress-subject={text} has no {' and no '.join(missing)}; {allowed}")
+    if not callable(subject):
+        raise ValueError(f"--stress-subject={text} is no class; {allowed}")
     return subject
 
 
-def _results(stats: Iterable[Iterable[Any]]) -> Iterator[tuple[Result, str]]:
+def _results(stats: Iterable[Iterable[Any]]) -> Iterator[Result]:
     for reports in stats:
         for report in reports:
             if getattr(report, "when", "") == "call":
                 for name, value in report.user_properties:
                     if name == _PROPERTY:
-                        yield Result.from_dict(json.loads(value)), report.nodeid
+                        yield Result.from_dict(json.loads(value))

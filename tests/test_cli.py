@@ -34,6 +34,14 @@ def test_stress_without_a_path_is_the_folder_stress(tmp_path: Path) -> None:
     assert "mine[CpuGpuEvent]: passed" in done.stdout
 
 
+def test_an_option_s_value_is_no_path(tmp_path: Path) -> None:
+    (tmp_path / "stress").mkdir()
+    (tmp_path / "stress" / "stress_mine.py").write_text(MINE)
+    (tmp_path / "test_other.py").write_text("def test_mine(): raise AssertionError('not asked for')")
+    done = run("stress", "-k", "mine", "--stress-seconds=0.1", "--stress-device=sim", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_exit_status_is_pytest_s(tmp_path: Path) -> None:
     assert run("stress", "--stress-seconds=-1", cwd=tmp_path).returncode == 2
 

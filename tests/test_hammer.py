@@ -203,6 +203,74 @@ def test_a_racy_scenario_fails_when_it_shows_nothing() -> None:
     assert "showed no forbidden outcome" in failure_text(result, "replay")
 
 
+def test_a_racy_scenario_is_not_shown_by_an_exception_that_nobody_foresaw() -> None:
+    @scenario(accept=["fresh"], forbid=["stale"], racy=True)
+    def mistyped(rig: Any) -> str:
+        return rig.bufer(0)
+
+    assert not short(mistyped).passed
+
+
+def test_hand_offs_without_kernels_are_no_standstill() -> None:
+    """Records and waits count as moves: a long execution is not a hung one."""
+
+    @scenario(accept=["done"])
+    def long(rig: Rig) -> str:
+        there, back = CpuGpuEvent(), CpuGpuEvent()
+
+        def ping() -> None:
+            for _ in range(300):
+                there.record()
+                back.wait()
+
+        def pong() -> None:
+            for _ in range(300):
+                there.wait()
+                back.record()
+
+        rig.run(ping, pong)
+        return "done"
+
+    assert short(long, patience=0.3).passed
+
+
+def test_a_thread_that_was_given_up_ends_when_it_asks_for_something() -> None:
+    threads: list[threading.Thread] = []
+
+    @scenario
+    def hanging(rig: Rig) -> str:
+        def waits_for_ever() -> None:
+            threads.append(threading.current_thread())
+            rig.until(lambda: False)
+
+        rig.run(waits_for_ever)
+        return "done"
+
+    assert short(hanging, patience=0.3).rows[0].outcome == "hang"
+    threads[0].join()
+
+
+def test_a_simulated_device_keeps_its_options() -> None:
+    from cpugpu.device.simulated import SimulatedDevice, Simulator, no_latency
+
+    original = Simulator(devices=3, latency=no_latency, pool=2)
+    again = original.anew(seed=5)
+    assert again is not original
+    assert again.device_count == 3
+    device = SimulatedDevice(again, 0)
+    first, _, third = device.stream(), device.stream(), device.stream()
+    assert first is third
+
+
+def test_an_outcome_that_cannot_be_counted() -> None:
+    @scenario
+    def listing(rig: Rig) -> Any:
+        return [1]
+
+    result = short(listing)
+    assert "an outcome has to be hashable" in result.failures[0].details
+
+
 def test_functions_of_one_execution_have_threads_of_their_own() -> None:
     @scenario(accept=[2])
     def two_runs(rig: Rig) -> int:
@@ -262,6 +330,17 @@ def test_a_failure_names_the_outcome_its_meaning_and_the_line_to_paste() -> None
 def test_a_wrong_budget(seconds: float) -> None:
     with pytest.raises(ValueError, match="is not a number of seconds above 0"):
         hammer(hand_off, seconds=seconds)
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"seed": -1}, {"iteration": -1}, {"seconds": "1"}])
+def test_wrong_options(options: Any) -> None:
+    with pytest.raises(ValueError, match="is not a"):
+        short(hand_off, **options)
+
+
+def test_a_plain_function_is_no_scenario() -> None:
+    with pytest.raises(TypeError, match="takes what @scenario makes"):
+        hammer(lambda rig: "done")  # type: ignore[arg-type]
 
 
 def test_a_wrong_device_choice() -> None:

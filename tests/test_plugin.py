@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -42,6 +44,7 @@ class NoWait:
     def record(self, stream=None): pass
 
 function = len
+instance = Bare.__new__(Bare)
 """
 
 
@@ -134,6 +137,53 @@ def test_imported_scenarios_are_not_collected_again(project: pytest.Pytester) ->
     assert [line for line in result.outlines if "::" in line] == ["stress_mine.py::mine[CpuGpuEvent]"]
 
 
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_bad_ini_values_are_one_clear_line(project: pytest.Pytester, workers: str) -> None:
+    project.makeini("[pytest]\nstress_seconds = -1")
+    result = project.runpytest_subprocess(".", workers)
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["*--stress-seconds=-1: allowed is a number of seconds above 0*"])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_subject_in_the_ini_file_that_does_not_import(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\nstress_subject = nope:X")
+    result = project.runpytest_subprocess(".")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*--stress-subject=nope:X does not import (ModuleNotFoundError*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_scenarios_that_are_met_on_the_way_run_too(project: pytest.Pytester) -> None:
+    """`pytest -n 2` in a project's root: no word on the command line is about stress."""
+    project.makepyfile(stress_other=MINE.replace("def mine", "def other"))
+    project.makeini("[pytest]\nstress_seconds = 0.4\nstress_device = sim")
+    result = project.runpytest_subprocess("-n2")
+    result.assert_outcomes(passed=2)
+    assert len([line for line in result.outlines if line.startswith("cpugpu: device sim, seed ")]) == 1
+
+
+def test_it_runs_without_pytest_timeout(project: pytest.Pytester) -> None:
+    result = stress(project, "--stress-seconds=0.1", "-p", "no:timeout", "--strict-markers")
+    result.assert_outcomes(passed=1)
+
+
+def test_the_replay_line_is_right_in_a_folder_below(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]")
+    below = project.mkdir("below")
+    (below / "stress_below.py").write_text(MINE)
+    (below / "subjects.py").write_text(SUBJECTS)
+    options = ["--stress-device=sim", "--stress-seconds=3", "--stress-subject=subjects:Bare"]
+    run = subprocess.run(
+        [sys.executable, "-m", "cpugpu", "stress", "stress_below.py", *options],
+        capture_output=True,
+        text=True,
+        cwd=below,
+        check=False,
+    )
+    assert "replay: cpugpu stress 'stress_below.py::mine[Bare]'" in run.stdout
+
+
 def test_a_project_without_scenarios_hears_nothing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_other="import sys\ndef test(): assert 'torch' not in sys.modules")
     result = pytester.runpytest_subprocess()
@@ -171,7 +221,11 @@ def test_workers_hammer_with_the_seed_of_the_controller(project: pytest.Pytester
         ("--stress-subject=subjects:Nothing", "does not import (AttributeError"),
         ("--stress-subject=subjects", "allowed is MODULE:CLASS"),
         ("--stress-subject=subjects:NoWait", "--stress-subject=subjects:NoWait has no wait()"),
-        ("--stress-subject=subjects:function", "has no record and no wait()"),
+        (
+            "--stress-subject=subjects:instance",
+            "--stress-subject=subjects:instance is no class; allowed is MODULE:CLASS",
+        ),
+        ("--stress-subject=subjects:function", "has no record() and no wait()"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_status_2(project: pytest.Pytester, argument: str, message: str) -> None:

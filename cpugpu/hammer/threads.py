@@ -74,7 +74,11 @@ class Team:
         for member, task in zip(members, tasks, strict=True):
             member.give(task)
         joined = self._join(tasks, moves, patience)
-        self._used += [member for member, task in zip(members, tasks, strict=True) if task.done.is_set()]
+        for member, task in zip(members, tasks, strict=True):
+            if task.done.is_set():
+                self._used.append(member)
+            else:
+                member.give(None)  # should it ever come to its end
         return joined
 
     def close(self) -> None:
