@@ -1,22 +1,13 @@
 """`CpuGpuEvent`: hand device work from one CPU thread to another.
 
-How it works
-------------
-There is one token. It is in the *room* (a lock, free: the producer may record), in the *gate* (a lock, free: there is
-something to wait for), or in the hands of the one thread that acquired either. Whoever holds it may touch the slot
-(`_handed`, `_failure`, `_generation`, `_returned`); nobody else does. So record takes the token from the room, fills
-the slot and puts the token into the gate; wait takes it from the gate, empties the slot and puts it back into the room.
-Both locks are binary semaphores: the thread that releases is not the one that acquired.
+There is one token (docs/design.md has the drawing). It is in the *room* (a lock, free: the producer may record), in the
+*gate* (a lock, free: there is something to wait for), or in the hands of the one thread that acquired either; that
+thread alone may touch the slot. Record takes the token from the room, fills the slot and puts the token into the gate;
+wait takes it from the gate and puts it back into the room, *before* its device wait. Nobody ever blocks on the room.
 
-* The check for a double record *is* the acquire of the room, so two threads cannot pass it together.
-* The consumer gives the token back before it makes its device wait. A producer may then record the next generation
-  while the consumer is still inside the driver, into another device event: the consumer owns the one that it took
-  until its wait is enqueued, and only then is that event a `_spare` for the producer. Two device events in turn.
-* Nobody blocks on the room, and nobody waits for the driver with the gate or the room in the way of another thread:
-  an acquire of the room never waits.
-* `close()` and `fail()` may come at any moment, from any thread. They leave a note (`_ending`) and then try to catch
-  the token. Where a thread has it in hand, that thread finds the note: **whoever gives the token away looks at
-  `_ending` afterwards.** Both sides write first and look second, so one of the two sees the other.
+`close()` and `fail()` come at any moment, from any thread. They leave a note in `_ending` and then try to catch the
+token; where a thread has it in hand, that thread finds the note. **Whoever gives the token away looks at `_ending`
+afterwards**: both sides write first and look second, so one of the two sees the other.
 """
 
 from __future__ import annotations

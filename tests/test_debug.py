@@ -323,3 +323,54 @@ def test_made_directly_it_raises() -> None:
 def test_a_wrong_mode() -> None:
     with pytest.raises(ValueError, match="mode='loud' is not one of"):
         InstrumentedEvent("host", mode="loud")  # type: ignore[arg-type]
+
+
+def test_anybody_may_fail_or_close_without_becoming_the_producer() -> None:
+    ready = InstrumentedEvent("host", mode="raise")
+    run(ready.record)
+    with in_thread(ready.wait) as consumer:
+        consumer.join()
+    ready.fail(ValueError("a watchdog"))
+    with in_thread(ready.wait) as consumer, pytest.raises(ProducerFailed):
+        consumer.join()
+    run(ready.record)
+    assert journal.violations == 0
+
+
+def test_who_breaks_a_rule_does_not_take_the_part_over() -> None:
+    ready = InstrumentedEvent("host", name="ready", mode="check")
+    cast = Cast(ready)
+    cast.act("p", "record")
+    cast.act("c", "wait")
+    cast.act("intruder", "record")
+    cast.act("c", "wait")
+    cast.act("p", "record")
+    cast.end()
+    found = [(entry.thread.name, rule) for entry in journal.entries("ready") for rule, _ in entry.violations]
+    assert found == [("intruder", "second-producer")]
+
+
+def test_a_broken_driver_cannot_keep_close_and_fail_from_working(sim: Any) -> None:
+    def broken() -> None:
+        raise ArithmeticError("a kernel that fails")
+
+    ready, stream = InstrumentedEvent(sim, mode="check"), sim.stream()
+    sim.launch(stream, broken)
+    eventually(lambda: sim.simulator.driver.machine.devices[0].error)
+    ready.fail(ValueError("no batch"))
+    ready.close()
+    assert ready.closed
+
+
+def test_the_journal_forgets_old_threads() -> None:
+    ready = InstrumentedEvent("host", mode="log")
+    for _ in range(100):
+        run(ready.record)
+        ready.wait()
+    assert len(journal._rings) <= 64 + threading.active_count() + 1
+
+
+@pytest.mark.parametrize("mode", ["off", 1.5])
+def test_a_mode_that_makes_no_sense(mode: Any) -> None:
+    with pytest.raises(ValueError, match="mode="):
+        InstrumentedEvent("host", mode=mode)

@@ -8,6 +8,7 @@ import pytest
 
 from cpugpu import CpuGpuEvent, device
 from cpugpu.device import find_accelerator, resolve, using
+from cpugpu.device.host import HostDevice
 
 NO_ACCELERATOR = pytest.mark.skipif(find_accelerator() is not None, reason="there is an accelerator here")
 
@@ -42,7 +43,7 @@ def test_a_simulated_device_that_is_not_there() -> None:
         resolve("sim:2")
 
 
-@pytest.mark.parametrize("thing", [7, 1.5, object(), ["host"]])
+@pytest.mark.parametrize("thing", [7, 1.5, object(), ["host"], HostDevice, CpuGpuEvent("host")])
 def test_a_thing_that_is_no_device(thing: Any) -> None:
     with pytest.raises(TypeError, match="is no device; allowed is"):
         resolve(thing)
