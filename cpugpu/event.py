@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("cpugpu")
 
 _numbers = itertools.count(1)
+_main_thread_id = threading.main_thread().ident
+
+
+def _note_main_thread() -> None:
+    """In a forked child, the thread that forked is the main one."""
+    global _main_thread_id
+    _main_thread_id = threading.get_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_main_thread)
+
 _CLOSED = HandoffClosed("closed")
 #: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
 _POLL_SECONDS = 0.001
@@ -59,7 +72,7 @@ class CpuGpuEvent:
 
     A record that raises hands nothing over: the consumer gets `ProducerFailed` instead of waiting for ever, and the
     producer may record again, which replaces a failure that nobody has seen yet. A wait that raises has consumed
-    nothing, except for the producer's part: it may be repeated, and the producer may record again.
+    nothing: it may be repeated, and a record may replace what it has left.
 
     `device`: a torch device or its string (`"cuda:1"`), `"host"`, `"sim"`, a `Device`, or None for what `CPUGPU_DEVICE`
     says (by default the accelerator where there is one, else the host). A device without an index takes streams of
@@ -75,7 +88,8 @@ class CpuGpuEvent:
     def __init__(self, device: DeviceLike = None, *, name: str | None = None) -> None:
         self._device: Device = resolve(device)
         self._name = name or f"event-{next(_numbers)}"
-        self._stall_seconds = settings.stall_seconds()
+        stall = settings.stall_seconds()
+        self._stall_seconds = None if stall is None else min(stall, threading.TIMEOUT_MAX)
         self._room = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()  # the token starts in the room: nothing is recorded
@@ -127,7 +141,8 @@ class CpuGpuEvent:
         if timeout is not None and not timeout >= 0:
             raise self._bad_timeout(timeout)
         if not self._gate.acquire(False):
-            self._device.check(stream)  # a wrong stream shall not wait for a record first
+            if stream is not None:
+                self._device.check(stream)  # a wrong stream shall not wait for a record first
             self._block(timeout)
         handed = self._handed
         if handed is None:
@@ -240,8 +255,11 @@ class CpuGpuEvent:
         return handed
 
     def _block(self, timeout: float | None) -> None:
-        """Block until the token is in the gate, and take it."""
-        if self.closed:
+        """Block until the token is in the gate, and take it.
+
+        The other thread has just been let on, and cannot go on before this one blocks: be quick.
+        """
+        if self._ending is _CLOSED:
             raise self._closed_error()
         stall = self._stall_seconds
         if stall is not None and (timeout is None or timeout > stall):
@@ -249,24 +267,27 @@ class CpuGpuEvent:
                 return
             self._warn_of_stall(stall)
             timeout = None if timeout is None else timeout - stall
-        if not self._acquire_gate(timeout):
+        if not self._acquire_gate(-1 if timeout is None or timeout > threading.TIMEOUT_MAX else timeout):
             raise self._timed_out()
 
-    def _acquire_gate(self, timeout: float | None) -> bool:
-        """Take the token from the gate within `timeout` seconds; also when Ctrl-C comes, it is never lost.
+    def _acquire_gate(self, seconds: float) -> bool:
+        """Take the token from the gate within `seconds` (-1: for ever); also when Ctrl-C comes, it is never lost.
 
-        A signal that arrives when the lock has been acquired raises before the caller could see the result. So the
-        result is stored by the same call into C that acquires, and the token is given back.
+        A signal that arrives when the lock has been acquired raises right after the call, before its result is stored.
+        The main thread, which alone handles signals, therefore takes the result from an iterator: CPython looks for
+        signals after calls and jumps, and there is neither between the iterator's step and the store.
         """
-        seconds = -1 if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
-        acquired: list[bool] = []
+        if threading.get_ident() != _main_thread_id:
+            return self._gate.acquire(True, seconds)
+        acquired = False
         try:
-            acquired.extend(map(self._gate.acquire, (True,), (seconds,)))
+            for acquired in map(self._gate.acquire, (True,), (seconds,)):  # noqa: B007
+                pass
         except BaseException:
-            if acquired and acquired[0]:
+            if acquired:
                 self._give_back()
             raise
-        return acquired[0]
+        return acquired
 
     def _warn_of_stall(self, seconds: float) -> None:
         log.warning(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
+
+from cpugpu.hammer.threads import current_frames
 
 
 class in_thread:  # noqa: N801
@@ -38,7 +39,7 @@ class in_thread:  # noqa: N801
     @staticmethod
     def stands(thread: threading.Thread, function: str) -> bool:
         """Is a function of that name what the thread executes (and, if it takes a lock, perhaps waits in)?"""
-        frame = sys._current_frames().get(thread.ident or 0)
+        frame = current_frames().get(thread.ident or 0)
         return frame is not None and frame.f_code.co_name == function
 
     def _main(self) -> None:
