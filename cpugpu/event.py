@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,18 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("cpugpu")
 
 _numbers = itertools.count(1)
-_main_thread_id = threading.main_thread().ident
-
-
-def _note_main_thread() -> None:
-    """In a forked child, the thread that forked is the main one."""
-    global _main_thread_id
-    _main_thread_id = threading.get_ident()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_main_thread)
-
 _CLOSED = HandoffClosed("closed")
 #: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
 _POLL_SECONDS = 0.001
@@ -93,6 +80,8 @@ class CpuGpuEvent:
         self._room = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()  # the token starts in the room: nothing is recorded
+        # Each step tries to take the token from the gate, for as long as a wait may block without a warning.
+        self._attempts = map(self._gate.acquire, itertools.repeat(True), itertools.repeat(self._stall_seconds or -1))
         # The slot. Only the thread that holds the token touches it.
         self._handed: DeviceEvent | None = None  # the record to wait for; None means: see _failure
         self._failure: BaseException | None = None
@@ -262,27 +251,27 @@ class CpuGpuEvent:
         if self._ending is _CLOSED:
             raise self._closed_error()
         stall = self._stall_seconds
-        if stall is not None and (timeout is None or timeout > stall):
-            if self._acquire_gate(stall):
+        if timeout is None or (stall is not None and timeout > stall):
+            if self._acquire_gate(self._attempts):
                 return
+            assert stall is not None  # without, an attempt lasts for ever
             self._warn_of_stall(stall)
             timeout = None if timeout is None else timeout - stall
-        if not self._acquire_gate(-1 if timeout is None or timeout > threading.TIMEOUT_MAX else timeout):
+        seconds = -1 if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
+        if not self._acquire_gate(map(self._gate.acquire, (True,), (seconds,))):
             raise self._timed_out()
 
-    def _acquire_gate(self, seconds: float) -> bool:
-        """Take the token from the gate within `seconds` (-1: for ever); also when Ctrl-C comes, it is never lost.
+    def _acquire_gate(self, attempts: Iterator[bool]) -> bool:
+        """Try once to take the token from the gate; also when Ctrl-C comes, it is never lost.
 
         A signal that arrives when the lock has been acquired raises right after the call, before its result is stored.
-        The main thread, which alone handles signals, therefore takes the result from an iterator: CPython looks for
-        signals after calls and jumps, and there is neither between the iterator's step and the store.
+        An attempt is therefore the step of an iterator: CPython looks for signals after calls and jumps, and there is
+        neither between that step and the store.
         """
-        if threading.get_ident() != _main_thread_id:
-            return self._gate.acquire(True, seconds)
         acquired = False
         try:
-            for acquired in map(self._gate.acquire, (True,), (seconds,)):  # noqa: B007
-                pass
+            for acquired in attempts:  # noqa: B007
+                break
         except BaseException:
             if acquired:
                 self._give_back()

@@ -160,7 +160,8 @@ def test_a_stall_warning_does_not_shorten_or_lengthen_a_timeout(
             asked.append((blocking, timeout))
             return False
 
-    ready._gate = Gate()  # type: ignore[assignment]
+    ready._gate = gate = Gate()  # type: ignore[assignment]
+    ready._attempts = map(gate.acquire, [True], [ready._stall_seconds])
     with pytest.raises(HandoffTimeout):
         ready.wait(timeout=30)
     assert asked == [(False, -1), (True, 10), (True, 20)]

@@ -149,7 +149,8 @@ class InstrumentedEvent(CpuGpuEvent):
             if self._stall_seconds is not None and waited >= self._stall_seconds and not warned:
                 warned = True
                 self._warn_of_stall(self._stall_seconds)
-            if self._acquire_gate(_LOOK_SECONDS if timeout is None else min(_LOOK_SECONDS, timeout - waited)):
+            seconds = _LOOK_SECONDS if timeout is None else min(_LOOK_SECONDS, timeout - waited)
+            if self._acquire_gate(map(self._gate.acquire, (True,), (seconds,))):
                 return
             if self._mode != "log" and not told:
                 told = self._look(operation)
