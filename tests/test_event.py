@@ -168,6 +168,7 @@ def test_a_stall_warning_does_not_shorten_or_lengthen_a_timeout(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.usefixtures("control_c")
 def test_control_c_interrupts_a_wait(device: Any) -> None:
     ready = CpuGpuEvent(device)
     main = threading.main_thread()

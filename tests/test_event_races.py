@@ -180,6 +180,7 @@ def test_a_wrong_stream_does_not_wait_for_a_record_first(device: Any) -> None:
         CpuGpuEvent(device).wait("no stream")
 
 
+@pytest.mark.usefixtures("control_c")
 def test_control_c_never_loses_the_token(device: Any) -> None:
     """A signal that comes just when the lock has been acquired: each round interrupts a wait that is let through."""
     main, rounds, interrupted = threading.main_thread(), 100, 0
