@@ -59,6 +59,10 @@ def test_imports_point_downward(path: Path) -> None:
     assert upward == set()
 
 
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
+
+
 def loaded_after(statement: str, **environment: str) -> set[str]:
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
