@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("cpugpu")
 
 _numbers = itertools.count(1)
+#: CPython 3.10 may handle a signal between any two instructions: there one call into C has to acquire and store.
+_SIGNALS_ANYWHERE = sys.version_info < (3, 11)
 _CLOSED = HandoffClosed("closed")
 #: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
 _POLL_SECONDS = 0.001
@@ -269,14 +272,19 @@ class CpuGpuEvent:
         neither between that step and the store.
         """
         acquired = False
+        stored: list[bool] = []
         try:
-            for acquired in attempts:  # noqa: B007
-                break
+            if _SIGNALS_ANYWHERE:
+                stored.extend(itertools.islice(attempts, 1))
+            else:
+                for acquired in attempts:  # noqa: B007
+                    break
         except BaseException:
+            acquired = acquired or True in stored
             if acquired:
                 self._give_back()
             raise
-        return acquired
+        return acquired or True in stored
 
     def _warn_of_stall(self, seconds: float) -> None:
         log.warning(
