@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("cpugpu")
 
 _numbers = itertools.count(1)
-#: CPython 3.10 may handle a signal between any two instructions: there one call into C has to acquire and store.
-_SIGNALS_ANYWHERE = sys.version_info < (3, 11)
 _CLOSED = HandoffClosed("closed")
 #: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
 _POLL_SECONDS = 0.001
@@ -78,7 +75,7 @@ class CpuGpuEvent:
     def __init__(self, device: DeviceLike = None, *, name: str | None = None) -> None:
         self._device: Device = resolve(device)
         self._name = name or f"event-{next(_numbers)}"
-        stall = settings.stall_seconds()
+        stall = settings.tolerate(settings.stall_seconds, settings.STALL_SECONDS)
         self._stall_seconds = None if stall is None else min(stall, threading.TIMEOUT_MAX)
         self._room = threading.Lock()
         self._gate = threading.Lock()
@@ -268,23 +265,16 @@ class CpuGpuEvent:
         """Try once to take the token from the gate; also when Ctrl-C comes, it is never lost.
 
         A signal that arrives when the lock has been acquired raises right after the call, before its result is stored.
-        An attempt is therefore the step of an iterator: CPython looks for signals after calls and jumps, and there is
-        neither between that step and the store.
+        Here one call into C acquires and stores, and CPython runs no signal handler within it.
         """
-        acquired = False
-        stored: list[bool] = []
+        acquired: list[bool] = []
         try:
-            if _SIGNALS_ANYWHERE:
-                stored.extend(itertools.islice(attempts, 1))
-            else:
-                for acquired in attempts:  # noqa: B007
-                    break
+            acquired.extend(itertools.islice(attempts, 1))
         except BaseException:
-            acquired = acquired or True in stored
-            if acquired:
+            if True in acquired:
                 self._give_back()
             raise
-        return acquired or True in stored
+        return True in acquired
 
     def _warn_of_stall(self, seconds: float) -> None:
         log.warning(

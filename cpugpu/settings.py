@@ -9,14 +9,26 @@ that says what was given and what is allowed.
 | `CPUGPU_DEVICE`        | `auto`, `accelerator`, `host`, `sim`    | `auto`  |
 | `CPUGPU_SEED`          | an integer from 0                       | drawn   |
 | `CPUGPU_STALL_SECONDS` | seconds, `off` for no warning           | 60      |
+| `CPUGPU_TRACE`         | a path, `%p` in it is the process's id  | no file |
+| `CPUGPU_TRACE_MB`      | megabytes, for both files of a rotation | 512     |
+| `CPUGPU_DEVICE_TIME`   | `0`, `1`                                | `0`     |
+
+`CPUGPU_TRACE` without `CPUGPU_DEBUG` means `CPUGPU_DEBUG=log`.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import os
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Literal, TypeVar, get_args
 
+#: What CPUGPU_STALL_SECONDS is where it is not set, or wrong.
+STALL_SECONDS: float | None = 60.0
+
+_T = TypeVar("_T")
 DebugMode = Literal["off", "log", "check", "raise"]
 DeviceChoice = Literal["auto", "accelerator", "host", "sim"]
 
@@ -25,7 +37,10 @@ _DEBUG_ALIASES: dict[str, DebugMode] = {"": "off", "0": "off", "1": "check"}
 
 def debug_mode() -> DebugMode:
     """How much `CpuGpuEvent()` watches itself; read each time an event is made."""
-    return parse_debug_mode(os.environ.get("CPUGPU_DEBUG", ""), source="CPUGPU_DEBUG")
+    text = os.environ.get("CPUGPU_DEBUG", "")
+    if not text.strip() and trace_path() is not None:
+        return "log"
+    return parse_debug_mode(text, source="CPUGPU_DEBUG")
 
 
 def parse_debug_mode(text: str, *, source: str = "mode") -> DebugMode:
@@ -56,17 +71,61 @@ def seed() -> int | None:
     return int(text)
 
 
+def trace_path() -> str | None:
+    """Where to write a trace, None for nowhere. `%p` is replaced by the process's id."""
+    text = os.environ.get("CPUGPU_TRACE", "").strip()
+    return text.replace("%p", str(os.getpid())) or None
+
+
+def trace_bytes() -> int:
+    """How many bytes of trace to keep on disk, at most."""
+    text = os.environ.get("CPUGPU_TRACE_MB", "").strip()
+    megabytes = _number(text) if text else 512.0
+    if not 0 < megabytes < math.inf:
+        raise ValueError(f"CPUGPU_TRACE_MB={text!r} is not a number of megabytes above 0")
+    return int(megabytes * 1e6)
+
+
+def device_time() -> bool:
+    """Are device times to be measured, with timing events beside each record and wait?"""
+    text = os.environ.get("CPUGPU_DEVICE_TIME", "").strip()
+    if text not in ("", "0", "1"):
+        raise ValueError(f"CPUGPU_DEVICE_TIME={text!r} is neither 0 nor 1")
+    return text == "1"
+
+
 def stall_seconds() -> float | None:
     """How long a wait may block before it warns; None for never."""
     text = os.environ.get("CPUGPU_STALL_SECONDS", "").strip()
     if not text:
-        return 60.0
+        return STALL_SECONDS
     if text == "off":
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = _number(text)
     if not 0 < seconds < math.inf:
         raise ValueError(f"CPUGPU_STALL_SECONDS={text!r} is neither a number of seconds above 0 nor 'off'")
     return seconds
+
+
+def tolerate(reader: Callable[[], _T], otherwise: _T) -> _T:
+    """What `reader` reads; `otherwise`, and one line in the log, if it raises `ValueError`.
+
+    For what only the instruments need: a wrong setting of theirs must not stop the program that they watch.
+    """
+    try:
+        return reader()
+    except ValueError as error:
+        _log_once(str(error))
+        return otherwise
+
+
+@functools.lru_cache(maxsize=64)
+def _log_once(line: str) -> None:
+    logging.getLogger("cpugpu").error("%s; the setting is ignored", line)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 import pytest
 
 from cpugpu import CpuGpuEvent, HandoffClosed, HandoffTimeout, ProducerFailed, ProtocolViolation
-from cpugpu.debug import RULES, InstrumentedEvent, Kind, journal
+from cpugpu.debug import InstrumentedEvent, Kind, journal
+from cpugpu.debug.examples import Stage
 from tests.threads import in_thread
 from tests.waiting import eventually
 
@@ -22,157 +21,15 @@ def run(function: Callable[[], object]) -> None:
         thread.join()
 
 
-# Each rule: a program that breaks it, as a list of (role, action), a role being a thread; and a clean twin.
-# "a!" is the action that breaks the rule; "end" ends the thread of that role.
-
-Program = list[tuple[str, str]]
-
-VIOLATIONS: dict[str, Program] = {
-    "double-record": [("p", "record"), ("p", "record!")],
-    "second-producer": [("p", "record"), ("c", "wait"), ("q", "record!")],
-    "second-consumer": [("p", "record"), ("c", "wait"), ("p", "record"), ("d", "wait!")],
-    "self-wait": [("p", "record"), ("p", "wait!")],
-    "wait-after-close": [("p", "record"), ("p", "close"), ("c", "wait!")],
-    "record-after-close": [("p", "record"), ("p", "close"), ("p", "record!")],
-    "dead-producer": [("p", "record"), ("c", "wait"), ("p", "end"), ("c", "wait!")],
-}
-CLEAN: dict[str, Program] = {
-    "double-record": [("p", "record"), ("c", "wait"), ("p", "record")],
-    "second-producer": [("p", "record"), ("c", "wait"), ("p", "end"), ("q", "record")],
-    "second-consumer": [("p", "record"), ("c", "wait"), ("p", "record"), ("c", "end"), ("d", "wait")],
-    "self-wait": [("p", "record"), ("c", "wait"), ("p", "record"), ("c", "wait")],
-    "wait-after-close": [("p", "record"), ("c", "wait"), ("p", "close")],
-    "record-after-close": [("p", "record"), ("p", "close")],
-    "dead-producer": [("p", "record"), ("c", "wait"), ("p", "record"), ("p", "end"), ("c", "wait")],
-}
-
-
-class Cast:
-    """Threads by role, each of which does one action at a time."""
-
-    def __init__(self, event: CpuGpuEvent) -> None:
-        self.event = event
-        self.threads: dict[str, tuple[threading.Thread, Any]] = {}
-
-    def act(self, role: str, action: str) -> BaseException | None:
-        if role not in self.threads:
-            inbox: Any = queue.SimpleQueue()
-            outbox: Any = queue.SimpleQueue()
-            thread = threading.Thread(target=self.loop, args=(inbox, outbox), name=role, daemon=True)
-            thread.start()
-            self.threads[role] = thread, (inbox, outbox)
-        thread, (inbox, outbox) = self.threads[role]
-        inbox.put(action)
-        if action == "end":
-            thread.join()
-            return None
-        return outbox.get()
-
-    def loop(self, inbox: Any, outbox: Any) -> None:
-        while (action := inbox.get()) != "end":
-            outbox.put(self.exception_of(getattr(self.event, action)))
-
-    @staticmethod
-    def exception_of(call: Callable[[], None]) -> BaseException | None:
-        try:
-            call()
-        except BaseException as exception:
-            return exception
-        return None
-
-    def end(self) -> None:
-        self.event.close()
-        for role in list(self.threads):
-            if self.threads[role][0].is_alive():
-                self.act(role, "end")
-
-
-def perform(program: Program, mode: Any) -> tuple[list[BaseException | None], list[str]]:
-    """The exception of each action, and the rules that were found broken."""
-    event = InstrumentedEvent("host", name="ready", mode=mode)
-    cast = Cast(event)
-    try:
-        raised = [cast.act(role, action.rstrip("!")) for role, action in program]
-    finally:
-        found = [rule for entry in journal.entries("ready") for rule, _ in entry.violations]
-        cast.end()
-    return raised, found
-
-
-def test_every_rule_has_a_program_and_a_twin() -> None:
-    assert set(RULES) == set(VIOLATIONS) == set(CLEAN)
-
-
-@pytest.mark.parametrize("rule", VIOLATIONS)
-def test_raise_mode_stops_the_thread_that_breaks_the_rule(rule: str) -> None:
-    program = VIOLATIONS[rule]
-    raised, found = perform(program, "raise")
-    for (_, action), exception in zip(program, raised, strict=True):
-        if not action.endswith("!"):
-            assert exception is None
-            continue
-        assert isinstance(exception, ProtocolViolation)
-        assert exception.rule == rule
-        assert exception.event == "ready"
-        assert exception.threads
-        assert "record" in "\n".join(exception.history)
-        assert rule in str(exception)
-    assert found == [rule]
-
-
-@pytest.mark.parametrize("rule", CLEAN)
-def test_the_clean_twin_breaks_no_rule(rule: str) -> None:
-    raised, found = perform(CLEAN[rule], "raise")
-    assert [exception for exception in raised if exception] == []
-    assert found == []
-
-
-@pytest.mark.parametrize("rule", [rule for rule in VIOLATIONS if rule != "dead-producer"])
-def test_check_mode_logs_and_counts_and_goes_on_as_the_production_class(
-    rule: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    program = VIOLATIONS[rule]
-    with caplog.at_level(logging.ERROR, logger="cpugpu"):
-        raised, found = perform(program, "check")
-    assert found == [rule]
-    assert journal.violations == 1
-    assert rule in caplog.text
-    production = {
-        "double-record": ProtocolViolation,
-        "wait-after-close": HandoffClosed,
-        "record-after-close": HandoffClosed,
-    }
-    expected = production.get(rule)
-    assert type(raised[-1]) is (expected or type(None))
-
-
-def test_check_mode_reports_a_dead_producer_once_and_waits_on(caplog: pytest.LogCaptureFixture) -> None:
-    ready = InstrumentedEvent("host", name="ready", mode="check")
-    run(ready.record)
-    with caplog.at_level(logging.ERROR, logger="cpugpu"), in_thread(lambda: (ready.wait(), ready.wait())) as consumer:
-        eventually(lambda: caplog.records)
-        run(ready.record)  # another thread takes the part over
-        consumer.join()
-    assert [record.message.split(":")[0] for record in caplog.records] == ["dead-producer"]
-
-
-@pytest.mark.parametrize("rule", VIOLATIONS)
-def test_log_mode_checks_nothing(rule: str) -> None:
-    program = VIOLATIONS[rule]
-    if rule == "dead-producer":
-        program = program[:-1]  # the wait would last for ever: nobody looks
-    _, found = perform(program, "log")
-    assert found == []
-
-
 def test_a_closed_violation_is_still_handoff_closed() -> None:
     """A worker loop that ends on HandoffClosed must end in every mode."""
-    ready = InstrumentedEvent("host", mode="raise")
-    ready.close()
-    with pytest.raises(HandoffClosed):
-        ready.wait()
-    with pytest.raises(HandoffClosed):
-        ready.record()
+    for method in ("wait", "record"):
+        ready = InstrumentedEvent("host", mode="raise")
+        ready.close()
+        for _ in range(2):
+            with pytest.raises(HandoffClosed):
+                getattr(ready, method)()
+    assert journal.violations == 2
 
 
 def test_a_wait_that_was_there_before_the_close_breaks_no_rule() -> None:
@@ -186,7 +43,7 @@ def test_a_wait_that_was_there_before_the_close_breaks_no_rule() -> None:
 
 
 def test_replacing_a_failed_record_or_a_failed_wait_is_no_double_record() -> None:
-    ready = InstrumentedEvent("host", mode="raise")
+    ready = InstrumentedEvent("host", mode="check")
 
     def produce() -> None:
         with pytest.raises(TypeError):
@@ -217,7 +74,8 @@ def test_the_journal_has_times_threads_roles_streams_devices_and_generations(sim
     run(ready.record)
     ready.synchronize()
     ready.close()
-    entries = journal.entries("ready")
+    made, *entries = journal.entries("ready")
+    assert made.kind is Kind.MADE
     assert [(entry.kind, entry.role, entry.generation) for entry in entries] == [
         (Kind.RECORD, "producer", 1),
         (Kind.WAIT, "consumer", 1),
@@ -225,14 +83,17 @@ def test_the_journal_has_times_threads_roles_streams_devices_and_generations(sim
         (Kind.SYNCHRONIZE, "consumer", 2),
         (Kind.CLOSE, "closer", 0),
     ]
-    assert [entry.stream for entry in entries[:3]] == [repr(there), repr(here), repr(sim.default_stream())]
-    assert {entry.device for entry in entries} == {"sim:0"}
+    assert [entry.stream for entry in entries[:3]] == [there, here, sim.default_stream()]
+    assert [entry.implicit for entry in entries[:3]] == [False, False, True]
+    assert {entry.state.device for entry in entries} == {"sim:0"}
     assert all(0 < entry.begin_ns <= entry.end_ns for entry in entries)
     times = [time for entry in entries for time in (entry.begin_ns, entry.end_ns)]
     assert times == sorted(times)
     assert entries[1].thread is threading.main_thread()
+    assert entries[1].thread_name == threading.main_thread().name
+    assert entries[1].place.startswith("tests/test_debug.py:")
     assert entries[1].thread_id == threading.get_ident()
-    assert "waits ready generation 1" in str(entries[1])
+    assert "wait 'ready' generation 1" in str(entries[1])
 
 
 def test_the_journal_remembers_what_was_raised() -> None:
@@ -242,7 +103,7 @@ def test_the_journal_remembers_what_was_raised() -> None:
     ready.fail(ValueError("no batch"))
     with pytest.raises(ProducerFailed):
         ready.wait()
-    assert [entry.error for entry in journal.entries("ready")] == ["HandoffTimeout", "", "ProducerFailed"]
+    assert [entry.error for entry in journal.entries("ready")[1:]] == ["HandoffTimeout", "", "ProducerFailed"]
 
 
 def test_the_journal_is_bounded() -> None:
@@ -258,7 +119,7 @@ def test_the_journal_is_bounded() -> None:
 def test_generations_are_right_when_the_producer_is_ahead(sim: Any) -> None:
     """The producer records g+1 while the consumer of g is still inside the driver."""
     ready = InstrumentedEvent(sim, name="ready", mode="log")
-    inner = ready._device._device
+    inner = ready._real
     original, inside, go_on = inner.wait, threading.Event(), threading.Event()
 
     def slow_wait(event: Any, stream: Any) -> None:
@@ -273,7 +134,7 @@ def test_generations_are_right_when_the_producer_is_ahead(sim: Any) -> None:
         ready.record()
         go_on.set()
         consumer.join()
-    assert [(entry.kind.value, entry.generation) for entry in journal.entries("ready")] == [
+    assert [(entry.kind.value, entry.generation) for entry in journal.entries("ready")[1:]] == [
         ("record", 1),
         ("wait", 1),
         ("record", 2),
@@ -300,7 +161,7 @@ def test_the_toggle_makes_it(monkeypatch: pytest.MonkeyPatch, mode: str) -> None
     assert ready.name == "ready"
     run(ready.record)
     ready.wait()
-    assert len(journal.entries("ready")) == 2
+    assert [entry.kind for entry in journal.entries("ready")] == [Kind.MADE, Kind.RECORD, Kind.WAIT]
 
 
 def test_a_subclass_of_the_production_class_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,15 +199,12 @@ def test_anybody_may_fail_or_close_without_becoming_the_producer() -> None:
 
 
 def test_who_breaks_a_rule_does_not_take_the_part_over() -> None:
-    ready = InstrumentedEvent("host", name="ready", mode="check")
-    cast = Cast(ready)
-    cast.act("p", "record")
-    cast.act("c", "wait")
-    cast.act("intruder", "record")
-    cast.act("c", "wait")
-    cast.act("p", "record")
-    cast.end()
-    found = [(entry.thread.name, rule) for entry in journal.entries("ready") for rule, _ in entry.violations]
+    with Stage("check") as stage:
+        ready, (p, c, intruder) = stage.event(), stage.actors("p", "c", "intruder")
+        for producer in (p, intruder, p):
+            producer(ready.record)
+            c(ready.wait)
+        found = [(entry.thread_name, rule) for entry in journal.entries("ready") for rule, _ in entry.violations]
     assert found == [("intruder", "second-producer")]
 
 

@@ -21,9 +21,10 @@ ROOMS = [
     {"report"},
     {"hammer"},
     {"debug"},
+    {"trace", "annotate"},
     {"event"},
     {"device"},
-    {"rig", "errors", "settings"},
+    {"rig", "errors", "settings", "stacks"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: rig.py describes scenarios; no level below may need it.

@@ -41,10 +41,17 @@ def test_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "soon"])
-def test_a_wrong_stall_time(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_wrong_stall_time_is_one_line_and_the_default(
+    monkeypatch: pytest.MonkeyPatch, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("CPUGPU_STALL_SECONDS", text)
     with pytest.raises(ValueError, match="neither a number of seconds above 0 nor 'off'"):
-        CpuGpuEvent("host")
+        settings.stall_seconds()
+    settings._log_once.cache_clear()
+    for _ in range(2):
+        assert CpuGpuEvent("host")._stall_seconds == 60
+    assert len(caplog.messages) == 1
+    assert f"CPUGPU_STALL_SECONDS={text!r}" in caplog.text
 
 
 def test_stall_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from cpugpu.hammer.threads import current_frames
+from cpugpu.stacks import current_frames
 
 
 class in_thread:  # noqa: N801

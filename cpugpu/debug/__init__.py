@@ -1,11 +1,24 @@
 """The instrumented event, switched on by `CPUGPU_DEBUG`; loaded only then.
 
 `InstrumentedEvent` is what `CpuGpuEvent()` makes under the toggle. `journal` remembers what happened to instrumented
-events in this process. `RULES` are the rules by name, each with its explanation.
+events in this process. `RULES` are the rules by name, each with its explanation. `watcher` finds what does not report
+itself: stalls, deadlocks, dead threads.
 """
 
 from cpugpu.debug.event import InstrumentedEvent
 from cpugpu.debug.journal import Journal, Kind, Operation, journal
-from cpugpu.debug.rules import RULES, Rule
+from cpugpu.debug.rules import RULES, Moment, Rule
+from cpugpu.debug.watcher import Watcher, watcher
 
-__all__ = ["RULES", "InstrumentedEvent", "Journal", "Kind", "Operation", "Rule", "journal"]
+__all__ = [
+    "RULES",
+    "InstrumentedEvent",
+    "Journal",
+    "Kind",
+    "Moment",
+    "Operation",
+    "Rule",
+    "Watcher",
+    "journal",
+    "watcher",
+]

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from cpugpu import settings
+from cpugpu.debug import process
+from cpugpu.debug.device_time import clock_of
 from cpugpu.debug.journal import Kind, Operation, journal
-from cpugpu.debug.rules import RULES, EventState, broken
-from cpugpu.device import Device, DeviceEvent, DeviceLike
-from cpugpu.errors import HandoffClosed, ProtocolViolation
-from cpugpu.event import CpuGpuEvent
+from cpugpu.debug.nvtx import start_range
+from cpugpu.debug.probe import Probe
+from cpugpu.debug.recorder import a_capture_goes_on, begin
+from cpugpu.debug.rules import Moment, broken, rules_at, steady
+from cpugpu.debug.state import EventState
+from cpugpu.debug.verdict import judge
+from cpugpu.debug.watcher import watcher
+from cpugpu.device import DeviceLike
+from cpugpu.event import _CLOSED, CpuGpuEvent
 
-log = logging.getLogger("cpugpu")
-
-#: How often a blocked wait looks whether its producer is alive, in seconds.
+#: How often a blocked wait looks whether the watcher has passed a sentence, in seconds.
 _LOOK_SECONDS = 0.05
-#: How many entries of its history a violation carries.
-_HISTORY = 16
+
+_RECORD, _WAIT, _CLOSE = Kind.RECORD, Kind.WAIT, Kind.CLOSE  # a look-up in an enum costs as much as a clock
+_now = time.perf_counter_ns
+_local = journal.local
+#: A call that only enqueues is slow after that; Moment.SLOW says so, too.
+_SLOW_NS = 10_000_000
+
+_AT_BEGIN, _AT_STREAM, _AT_FORKED = rules_at(Moment.BEGIN), rules_at(Moment.STREAM), rules_at(Moment.FORKED)
+_AT_HANDED, _AT_SLOW, _AT_LIFE = rules_at(Moment.HANDED), rules_at(Moment.SLOW), rules_at(Moment.LIFE)
 
 
 class InstrumentedEvent(CpuGpuEvent):
@@ -30,7 +43,8 @@ class InstrumentedEvent(CpuGpuEvent):
     counted, and the call goes on as it would without. `raise`: the thread that breaks a rule gets `ProtocolViolation`
     before anything else happens. None: what `CPUGPU_DEBUG` says; `raise` if that is off.
 
-    The instruments make no device event, query none, hold no lock across a driver call and touch nothing
+    In every mode a watcher thread reports waits that stall. The instruments make no device event (unless
+    CPUGPU_DEVICE_TIME asks for it), query none during a capture, hold no lock across a driver call and touch nothing
     process-global.
     """
 
@@ -44,175 +58,220 @@ class InstrumentedEvent(CpuGpuEvent):
         self._mode = settings.parse_debug_mode(str(mode))
         if self._mode == "off":
             raise ValueError(f"mode={mode!r}: with the instruments off, use CpuGpuEvent; allowed are log, check, raise")
-        self._state = EventState(self._name)
+        self._checks, self._raising = self._mode != "log", self._mode == "raise"
+        self._real = self._device
         self._state_lock = threading.Lock()  # held for a look at the state, never across a call of anything
-        self._current = threading.local()
-        self._device: Any = _Probe(self._device, self)
+        self.state = EventState(
+            self._name,
+            judged=self._checks,
+            device=self._real.name,
+            index=getattr(self._real, "index", None),
+            process=process.forks,
+            creator=threading.current_thread(),
+            died=journal.death_of,
+            stall_ns=None if self._stall_seconds is None else int(self._stall_seconds * 1e9),
+        )
+        self.state.lookup = weakref.ref(self)
+        self._device: Any = Probe(self._real, self, clock_of(self._real))
+        watcher.watch(self)  # which may start the trace
+        self._heeds = self._checks or journal.tracing or start_range is not None
+        made = begin(Kind.MADE, self.state, self._real, None)
+        made.end_ns = _now()
+        _local.ring.now = made.outer
+        if made.sight is not None:
+            self.state.creator_stream, self.state.creator_default = made.sight.current, made.sight.default
+        self._heed(made)
 
     def record(self, stream: Any = None) -> None:
         """Record, as `CpuGpuEvent.record`, with a journal entry."""
-        self._observe(Kind.RECORD, stream, lambda: super(InstrumentedEvent, self).record(stream))
+        operation = begin(_RECORD, self.state, self._real, stream)
+        try:
+            if self._checks:
+                self._check(operation)
+            CpuGpuEvent.record(self, stream)
+        except BaseException as exception:
+            operation.failed(exception)
+            raise
+        finally:
+            operation.end_ns = _now()
+            _local.ring.now = operation.outer
+            if self._heeds:
+                self._heed(operation)
 
     def wait(self, stream: Any = None, timeout: float | None = None) -> None:
         """Wait, as `CpuGpuEvent.wait`, with a journal entry."""
-        self._observe(Kind.WAIT, stream, lambda: super(InstrumentedEvent, self).wait(stream, timeout))
+        operation = begin(_WAIT, self.state, self._real, stream)
+        if timeout is not None:
+            operation.timeout = timeout
+        try:
+            if self._checks:
+                self._check(operation)
+            CpuGpuEvent.wait(self, stream, timeout)
+        except BaseException as exception:
+            operation.failed(exception)
+            raise
+        finally:
+            operation.end_ns = _now()
+            _local.ring.now = operation.outer
+            if self._heeds:
+                self._heed(operation)
 
     def synchronize(self, timeout: float | None = None) -> None:
         """Synchronise, as `CpuGpuEvent.synchronize`, with a journal entry."""
-        self._observe(Kind.SYNCHRONIZE, None, lambda: super(InstrumentedEvent, self).synchronize(timeout))
+        operation = begin(Kind.SYNCHRONIZE, self.state, self._real, None)
+        operation.timeout = timeout
+        operation.capture_elsewhere = a_capture_goes_on()
+        self._observe(operation, functools.partial(CpuGpuEvent.synchronize, self, timeout))
 
     def fail(self, exception: BaseException) -> None:
         """Fail, as `CpuGpuEvent.fail`, with a journal entry."""
-        self._observe(Kind.FAIL, None, lambda: super(InstrumentedEvent, self).fail(exception))
+        operation = begin(Kind.FAIL, self.state, self._real, None)
+        self._observe(operation, functools.partial(CpuGpuEvent.fail, self, exception))
 
     def close(self) -> None:
         """Close, as `CpuGpuEvent.close`, with a journal entry."""
-        self._observe(Kind.CLOSE, None, super().close)
+        operation = begin(Kind.CLOSE, self.state, self._real, None)
+        self._observe(operation, functools.partial(CpuGpuEvent.close, self))
 
-    def _observe(self, kind: Kind, stream: Any, call: Callable[[], None]) -> None:
-        operation = Operation(
-            kind=kind,
-            event=self._name,
-            thread=threading.current_thread(),
-            thread_id=threading.get_ident(),
-            stream=self._describe(kind, stream),
-            device=self._device.name,
-            begin_ns=time.perf_counter_ns(),
-        )
-        journal.add(operation)
-        self._current.operation = operation
-        try:
-            self._check(operation)
-            call()
-        except BaseException as exception:
-            operation.error = type(exception).__name__
-            raise
-        finally:
-            operation.end_ns = time.perf_counter_ns()
+    # -- what cpugpu.annotate says ---------------------------------------------------------------------------------
 
-    def _describe(self, kind: Kind, stream: Any) -> str:
-        """The stream's name. Whatever is wrong with it is for the device to tell, not for the journal."""
-        if kind not in (Kind.RECORD, Kind.WAIT):
-            return ""
-        try:
-            return repr(self._device.current_stream() if stream is None else stream)
-        except Exception as error:
-            return f"<{type(error).__name__}>"
+    def declare(self, producer: Any, consumer: Any, producer_thread: threading.Thread | None) -> None:
+        """Which streams the roles use, and which thread records."""
+        streams = {"producer": producer, "consumer": consumer}
+        self.state.declared_streams.update({role: stream for role, stream in streams.items() if stream is not None})
+        self.state.declared_producer = producer_thread or self.state.declared_producer
+        self.state.usual.clear()
 
-    def _check(self, operation: Operation) -> None:
-        if self._mode == "log":
-            return
-        with self._state_lock:
-            self._look_at_slot(waiting=False)
-            found = broken(self._state, operation)
-            if not found:
-                self._state.bind(operation)
-        self._report(operation, found)
+    def expect(self, generation: int) -> None:
+        """The calling thread's next wait is for that generation."""
+        self.state.expected[threading.current_thread()] = generation
 
-    def _look_at_slot(self, *, waiting: bool) -> None:
-        state = self._state
+    def stamp(self, payload: Any) -> None:
+        """The next record hands `payload` over."""
+        self.state.stamp(payload, self._generation + 1)
+
+    def use(self, payload: Any) -> None:
+        """The calling thread uses `payload`, which should be that of its last wait."""
+        operation = begin(Kind.USE, self.state, self._real, None)
+        operation.detail, operation.generation = self.state.generation_of(payload), self.state.consumed
+        self._observe(operation, None)
+
+    def teardown(self) -> None:
+        """What the event hands over is about to be destroyed."""
+        operation = begin(Kind.TEARDOWN, self.state, self._real, None)
+        waiting = [other for other in journal.under_way() if other.state is self.state and other.role == "consumer"]
+        operation.detail = ", ".join(other.thread_name for other in waiting)
+        self._observe(operation, None)
+
+    # -- for the probe and the watcher -----------------------------------------------------------------------------
+
+    def handed_over(self, operation: Operation) -> None:
+        """A wait has got its record; its device wait comes next."""
+        if operation.kind is Kind.SYNCHRONIZE:
+            operation.cpu_ns = -time.thread_time_ns()
+        if self._checks:
+            self._judge(_AT_HANDED, operation)
+
+    def look(self) -> None:
+        """Write into the state how the event is now."""
+        state = self.state
+        state.closed = closed = self._ending is _CLOSED
+        state.held = held = self._handed is not None and self._room.locked() and not closed
         # What a raising record or wait has put back may be replaced, and is nobody's to consume.
-        state.pending = self.pending and self._returned != self._generation
-        state.waiting = waiting and self._gate.locked()
-        state.closed = self.closed
+        state.pending = held and self._returned != self._generation
         state.generation = self._generation
 
-    def _report(self, operation: Operation, found: list[tuple[str, str]]) -> None:
-        for rule, message in found:
-            journal.violation(operation, rule, message)
-            if self._mode == "check":
-                log.error("%s: %s", rule, message)
-        if found and self._mode == "raise":
-            rule, message = found[0]
-            others = [part.name for part in (self._state.producer, self._state.consumer) if part is not None]
-            error = _ClosedViolation if self.closed else ProtocolViolation
-            raise error(
-                f"{message} [{rule}: {RULES[rule].text.splitlines()[0]}]",
-                rule=rule,
-                event=self._name,
-                generation=self._generation,
-                threads=tuple(dict.fromkeys([operation.thread.name, *others])),
-                history=[str(entry) for entry in journal.entries(self._name)[-_HISTORY:]],
-            )
+    def judge_from_outside(self, rules: Any, operation: Operation) -> None:
+        """The watcher found `operation` standing still. In `raise` mode its thread gets the exception when it looks."""
+        if not self._checks or self.state.process != process.forks:
+            return
+        with self._state_lock:
+            self.look()
+            found = broken(rules, self.state, operation)
+        known = dict(operation.violations)
+        sentence = judge(operation, [each for each in found if each[0] not in known], raising=self._raising)
+        operation.sentence = operation.sentence or sentence
+
+    # -- the work --------------------------------------------------------------------------------------------------
+
+    def _observe(self, operation: Operation, call: Callable[[], None] | None) -> None:
+        """Check, call and end, for what need not be fast."""
+        try:
+            if self._checks:
+                self._check(operation)
+            if call is not None:
+                call()
+        except BaseException as exception:
+            operation.failed(exception)
+            raise
+        finally:
+            if operation.cpu_ns:
+                operation.cpu_ns += time.thread_time_ns()
+            operation.end_ns = _now()
+            _local.ring.now = operation.outer
+            self._heed(operation)
+
+    def _check(self, operation: Operation) -> None:
+        state = self.state
+        if state.process != process.forks:
+            self._state_lock = threading.Lock()  # the parent's may be held by a thread that is not here
+            self._pass_sentence(operation, broken(_AT_FORKED, state, operation))
+        with self._state_lock:
+            self.look()
+            found = [] if steady(state, operation) else broken(_AT_BEGIN, state, operation)
+            # The rules of streams depend on nothing else: what has passed them need not pass them again.
+            usual = (operation.kind, operation.thread, operation.implicit, operation.sight)
+            if usual not in state.usual:
+                of_stream = broken(_AT_STREAM, state, operation)
+                if not of_stream and not operation.refusal:
+                    state.usual.append(usual)
+                found += of_stream
+            if not found:
+                state.bind(operation)
+        if found:
+            self._pass_sentence(operation, found)
+
+    def _heed(self, operation: Operation) -> None:
+        """`operation` is over: what follows for the state, the rules and the trace."""
+        operation.outer = None
+        if operation.end_range is not None:
+            operation.end_range()
+            operation.end_range = None
+        self.state.ended(operation)
+        if self._checks and (operation.end_ns - operation.begin_ns >= _SLOW_NS or operation.kind is _CLOSE):
+            found = broken(_AT_SLOW, self.state, operation) + broken(_AT_LIFE, self.state, operation)
+            judge(operation, found, raising=False)
+        if journal.tracing:
+            journal.keep(operation)
+
+    def _judge(self, rules: Any, operation: Operation) -> None:
+        found = broken(rules, self.state, operation)
+        if found:
+            self._pass_sentence(operation, found)
+
+    def _pass_sentence(self, operation: Operation, found: list[tuple[str, str]]) -> None:
+        sentence = judge(operation, found, raising=self._raising)
+        if sentence is not None:
+            raise sentence
 
     def _block(self, timeout: float | None) -> None:
-        """As the production class blocks, but in slices: between two, look whether anybody may still record."""
+        """As the production class blocks, but in slices where the watcher may pass a sentence on this wait."""
+        if not self._raising:
+            super()._block(timeout)
+            return
         if self.closed:
             raise self._closed_error()
-        operation: Operation = self._current.operation
-        began = time.monotonic()
-        warned = told = False
+        operation = journal.ring().now
+        assert operation is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            waited = time.monotonic() - began
-            if timeout is not None and waited >= timeout:
-                raise self._timed_out()
-            if self._stall_seconds is not None and waited >= self._stall_seconds and not warned:
-                warned = True
-                self._warn_of_stall(self._stall_seconds)
-            seconds = _LOOK_SECONDS if timeout is None else min(_LOOK_SECONDS, timeout - waited)
-            if self._acquire_gate(map(self._gate.acquire, (True,), (seconds,))):
+            seconds = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
+            if self._acquire_gate(map(self._gate.acquire, (True,), (max(0.0, seconds),))):
                 return
-            if self._mode != "log" and not told:
-                told = self._look(operation)
+            if operation.sentence is not None:
+                raise operation.sentence
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._timed_out()
 
-    def _look(self, operation: Operation) -> bool:
-        """While a wait blocks: is a rule broken by now?"""
-        with self._state_lock:
-            self._look_at_slot(waiting=True)
-            message = RULES["dead-producer"].check(self._state, operation)
-        if message is not None:
-            self._report(operation, [("dead-producer", message)])
-        return message is not None
-
-    def note_generation(self, generation: int) -> None:
-        """The operation under way in this thread is about that generation. For the instruments."""
-        self._current.operation.generation = generation
-
-
-class _ClosedViolation(ProtocolViolation, HandoffClosed):
-    """What `raise` mode raises for a closed event: code that ends on `HandoffClosed` still does."""
-
-
-class _Stamped:
-    """A device event that knows which generation its record belongs to."""
-
-    def __init__(self, event: DeviceEvent, generation: int, owner: InstrumentedEvent) -> None:
-        self.event = event
-        self.generation = generation
-        self._owner = owner
-
-    def record(self, stream: Any = None) -> None:
-        self.event.record(stream)
-
-    def wait(self, stream: Any = None) -> None:
-        self.event.wait(stream)
-
-    def query(self) -> bool:
-        self._owner.note_generation(self.generation)
-        return self.event.query()
-
-    def synchronize(self) -> None:
-        self._owner.note_generation(self.generation)
-        self.event.synchronize()
-
-
-class _Probe:
-    """The event's device, which also writes the generation of each record and wait into the journal."""
-
-    def __init__(self, device: Device, owner: InstrumentedEvent) -> None:
-        self._device = device
-        self._owner = owner
-
-    def record(self, stream: Any, spare: DeviceEvent | None) -> _Stamped:
-        event = self._device.record(stream, spare.event if isinstance(spare, _Stamped) else spare)
-        generation = self._owner.generation + 1
-        self._owner.note_generation(generation)
-        return _Stamped(event, generation, self._owner)
-
-    def wait(self, event: DeviceEvent, stream: Any) -> None:
-        assert isinstance(event, _Stamped)
-        self._owner.note_generation(event.generation)
-        self._device.wait(event.event, stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._device, name)
+    def _warn_of_stall(self, seconds: float) -> None:
+        """The watcher tells more."""

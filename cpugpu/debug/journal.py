@@ -1,119 +1,343 @@
 """The journal: what happened to instrumented events, when, and in which thread.
 
-Each thread appends to a bounded ring of its own, so writing takes no lock; `entries()` merges the rings by time.
+Each thread appends to a bounded ring of its own, so writing takes no lock; `entries()` merges the rings by time. An
+`Operation` holds what was cheap to get when it happened; names and places are made from it when somebody reads.
 """
 
 from __future__ import annotations
 
 import enum
+import os
+import sys
 import threading
+import time
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
-#: Entries a thread. At about 400 bytes each that is under 2 MB.
+if TYPE_CHECKING:
+    from cpugpu.debug.state import EventState
+    from cpugpu.device import Sight
+
+#: Entries a thread. At about 500 bytes each that is 2 MB.
 RING = 4096
 #: Of threads that have ended, so many rings are kept, the newest ones.
 DEAD_RINGS = 64
+_LONGEST = 200
 
 
 class Kind(str, enum.Enum):
-    """What an operation does to the event."""
+    """What an operation does. The first five are methods of the event, the others are what the instruments see."""
 
     RECORD = "record"
     WAIT = "wait"
     SYNCHRONIZE = "synchronize"
     FAIL = "fail"
     CLOSE = "close"
+    MADE = "made"
+    USE = "use"  # annotate.use(): the consumer looks at a payload
+    TEARDOWN = "teardown"  # annotate.teardown(): what the event hands over is about to be destroyed
+    COLLECTED = "collected"  # the event was garbage
+    EXIT = "exit"  # the interpreter ends, and the event is still there
+    ENDED = "ended"  # a thread has ended
+    FOUND = "found"  # the watcher has found a rule broken by an operation that is over
+    STOPPED = "stopped"  # for the length of the operation no Python thread could run
 
     @property
     def role(self) -> str:
         """The part that a thread plays by doing it."""
-        return {"record": "producer", "fail": "producer", "close": "closer"}.get(self.value, "consumer")
+        return _ROLES.get(self, "")
 
 
-@dataclass(slots=True)
+_ROLES = {
+    Kind.RECORD: "producer",
+    Kind.FAIL: "producer",
+    Kind.WAIT: "consumer",
+    Kind.SYNCHRONIZE: "consumer",
+    Kind.USE: "consumer",
+    Kind.CLOSE: "closer",
+}
+
+
 class Operation:
-    """One call of a method of an instrumented event.
+    """One call of a method of an instrumented event, or one thing that the instruments saw.
 
-    `generation` is the hand-off that it made or consumed, 0 if it did neither. `begin_ns` and `end_ns` are of
-    `time.perf_counter_ns()`; `end_ns` is 0 while the call is under way. `stream` and `device` are names. `error` is
-    what it raised, empty if nothing. `violations` are the rules that it broke, with the messages.
+    `state` is what is known of the event (its name, for one), `sight` what the device told of the stream (None where no
+    stream is concerned or the device knew none), `implicit` whether the thread's current stream was used because none
+    was given. `generation` is the hand-off that it made or consumed, 0 if it did neither. Times are of
+    `time.perf_counter_ns()`: `begin_ns`, `ready_ns` when a wait had its record and went to the driver, `end_ns`, 0
+    while the call is under way. `cpu_ns` is what a synchronisation cost the thread. `device_ns` is when the device got
+    there, on the host's clock and right within `device_error_ns`; 0 unless CPUGPU_DEVICE_TIME is on. `error` is the
+    type of what it raised and `raised` its repr: the exception itself would keep its frames alive. `violations` are
+    the rules that it broke, with the messages.
     """
 
     kind: Kind
-    event: str
+    state: EventState
     thread: threading.Thread
-    thread_id: int
-    stream: str
-    device: str
+    thread_name: str
     begin_ns: int
-    end_ns: int = 0
-    generation: int = 0
-    error: str = ""
-    violations: list[tuple[str, str]] = field(default_factory=list)
+    sight: Sight | None = None
+    capture = 0  # the graph capture that the stream was in, 0 for none
+    implicit = True
+    code: CodeType | None = None
+    instruction = 0
+    timeout: float | None = None
+    ready_ns = 0
+    end_ns = 0
+    cpu_ns = 0
+    device_ns = 0
+    device_error_ns = 0
+    generation = 0
+    error = ""
+    raised = ""
+    detail: Any = ""
+    violations: tuple[tuple[str, str], ...] = ()
+    outer: Operation | None = None  # the operation of this thread that it interrupts
+    handed: Operation | None = None  # the record that a wait has got, while the wait is under way
+    cycle: tuple[Operation, ...] = ()  # the watcher's finding: these wait for each other
+    sentence: BaseException | None = None  # what a blocked wait shall raise
+    end_range: Any = None  # ends its NVTX range
+    timing: Any = None  # a timing event on its stream, until it is measured
+    lead_ns: int | None = None  # from the record that a wait got to the wait, in the device's time
+    lead_error_ns = 0
+    refusal = ""  # why the device does not take the stream, as "TypeError: …"
+    capture_elsewhere = False  # another stream is being captured
+    overdue = False  # it has lasted longer than CPUGPU_STALL_SECONDS
+    exiting = False  # the main thread has ended
+    stall_reported = False
+    traced = False  # is in the trace file already, as not ended
+
+    @property
+    def event(self) -> str:
+        """The event's name."""
+        return self.state.name
+
+    @property
+    def thread_id(self) -> int:
+        """The thread's ident."""
+        return self.thread.ident or 0
 
     @property
     def role(self) -> str:
-        """The part that the thread plays: producer, consumer or closer."""
+        """The part that the thread plays: producer, consumer, closer, or none."""
         return self.kind.role
+
+    @property
+    def stream(self) -> Any:
+        """The stream that the call is about; None if unknown."""
+        return None if self.sight is None else self.sight.stream
+
+    @property
+    def place(self) -> str:
+        """The caller's file and line, empty if unknown."""
+        if self.code is None:
+            return ""
+        return f"{_short(self.code.co_filename)}:{_line(self.code, self.instruction)}"
+
+    def failed(self, exception: BaseException) -> None:
+        """Write down what it raised."""
+        self.error = type(exception).__name__
+        self.raised = describe(exception)
 
     def __str__(self) -> str:
         took = f"{(self.end_ns - self.begin_ns) / 1e3:.1f} µs" if self.end_ns else "not back yet"
-        generation = f" generation {self.generation}" if self.generation else ""
-        broken = "".join(f" !{rule}" for rule, _ in self.violations)
-        return (
-            f"{self.begin_ns / 1e9:.6f} {self.thread.name} {self.kind.value}s {self.event}{generation}"
-            f" on {self.stream} ({took}){f' raised {self.error}' if self.error else ''}{broken}"
-        )
+        parts = [f"{self.begin_ns / 1e9:.6f} {self.thread_name} {self.kind.value} {self.event!r}"]
+        if self.generation:
+            parts.append(f"generation {self.generation}")
+        if self.sight is not None:
+            parts.append(f"on {self.stream!r}")
+        if self.code is not None:
+            parts.append(f"at {self.place}")
+        parts.append(f"({took})")
+        if self.error:
+            parts.append(f"raised {self.raised or self.error}")
+        return " ".join([*parts, *(f"!{rule}" for rule, _ in self.violations)])
+
+
+def describe(exception: BaseException) -> str:
+    """What `exception` is, on one line of bounded length, whatever its class does."""
+    try:
+        text = " ".join(repr(exception).split())
+    except Exception:
+        text = type(exception).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _short(path: str) -> str:
+    here = os.path.join(os.path.abspath(os.curdir), "")
+    return path.removeprefix(here)
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            return line
+    return code.co_firstlineno
+
+
+class Ring:
+    """What one thread did: the latest operations, and the one that it is in."""
+
+    __slots__ = ("death", "now", "operations", "thread", "unwritten")
+
+    def __init__(self, thread: threading.Thread, size: int, *, tracing: bool) -> None:
+        self.thread = thread
+        self.operations: deque[Operation] = deque(maxlen=size)
+        self.now: Operation | None = None
+        self.unwritten: deque[Operation] | None = deque() if tracing else None  # has ended, is not in the trace yet
+        self.death = ""  # the exception that killed the thread, empty if none has
 
 
 class Journal:
-    """Rings of operations, one a thread."""
+    """Rings of operations, one a thread. `local.ring` is the calling thread's, once `ring()` has made it."""
 
     def __init__(self, ring: int = RING) -> None:
-        self._ring = ring
-        self._local = threading.local()
-        self._rings: list[tuple[threading.Thread, deque[Operation]]] = []
+        self._size = ring
+        self.local = threading.local()
+        self._rings: list[Ring] = []
         self._lock = threading.Lock()  # for what is rare: a new thread, a violation
         self.violations = 0
+        self.tracing = False  # are operations to be kept for a trace file as well?
+        self.captured: dict[Any, Any] = {}  # streams that were being captured when last seen, with their devices
 
-    def add(self, operation: Operation) -> None:
-        """Write an operation that has begun. It may still change until its `end_ns` is set."""
-        ring: deque[Operation] | None = getattr(self._local, "ring", None)
-        if ring is None:
-            ring = self._local.ring = deque(maxlen=self._ring)
-            self._add_ring(ring)
-        ring.append(operation)
+    def ring(self) -> Ring:
+        """The calling thread's ring."""
+        try:
+            return self.local.ring  # type: ignore[no-any-return]
+        except AttributeError:
+            return self._add_ring()
+
+    def rings(self) -> tuple[Ring, ...]:
+        """The rings of all threads that are remembered."""
+        with self._lock:
+            return tuple(self._rings)
 
     def violation(self, operation: Operation, rule: str, message: str) -> None:
         """Write down that `operation` broke a rule, and count it."""
-        operation.violations.append((rule, message))
+        operation.violations = (*operation.violations, (rule, message))
         with self._lock:
             self.violations += 1
+
+    def note(self, kind: Kind, state: EventState, **fields: Any) -> Operation:
+        """Write down an operation that is none of a caller's and takes no time, in the calling thread's ring."""
+        ring = self.ring()
+        operation = Operation()
+        operation.kind = kind
+        operation.state = state
+        operation.thread = ring.thread
+        operation.thread_name = ring.thread.name
+        operation.begin_ns = operation.end_ns = time.perf_counter_ns()
+        for name, value in fields.items():
+            setattr(operation, name, value)
+        ring.operations.append(operation)
+        return operation
+
+    def keep(self, operation: Operation) -> None:
+        """`operation` of the calling thread is over, with all its violations: it may go into the trace file."""
+        unwritten = self.ring().unwritten
+        if unwritten is not None:
+            unwritten.append(operation)
 
     def entries(self, event: str | None = None) -> list[Operation]:
         """The operations that are remembered, by the time when they began; of one event if it is named."""
         found = [
             operation
-            for _, ring in tuple(self._rings)
-            for operation in ring.copy()
+            for ring in self.rings()
+            for operation in ring.operations.copy()
             if event is None or operation.event == event
         ]
         return sorted(found, key=lambda operation: operation.begin_ns)
 
+    def under_way(self) -> Iterator[Operation]:
+        """The operations that have begun and not ended."""
+        for ring in self.rings():
+            operation = ring.now
+            while operation is not None:
+                if not operation.end_ns:
+                    yield operation
+                operation = operation.outer
+
+    def last(self, state: EventState, kind: Kind) -> Operation | None:
+        """The latest operation of that kind on that event which did not raise, as far as is remembered."""
+        found = (
+            operation
+            for ring in self.rings()
+            for operation in ring.operations.copy()
+            if operation.state is state and operation.kind is kind and operation.end_ns and not operation.error
+        )
+        return max(found, key=lambda operation: operation.begin_ns, default=None)
+
+    def death_of(self, thread: Any) -> str:
+        """The exception that ended `thread`: one that nobody caught, else what its last operation here has raised."""
+        for ring in self.rings():
+            if ring.thread is thread:
+                return ring.death or (ring.operations[-1].raised if ring.operations else "")
+        return ""
+
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything but what is under way."""
         with self._lock:
-            for _, ring in self._rings:
-                ring.clear()
+            for ring in self._rings:
+                ring.operations.clear()
+                if ring.unwritten is not None:
+                    ring.unwritten.clear()
+            self.captured.clear()
             self.violations = 0
 
-    def _add_ring(self, ring: deque[Operation]) -> None:
+    def start_tracing(self) -> None:
+        """From now on, keep what has ended for the trace file."""
         with self._lock:
-            dead = [entry for entry in self._rings if not entry[0].is_alive()]
-            for entry in dead[: max(0, len(dead) - DEAD_RINGS)]:
-                self._rings.remove(entry)
-            self._rings.append((threading.current_thread(), ring))
+            self.tracing = True
+            for ring in self._rings:
+                ring.unwritten = deque()
+
+    def stop_tracing(self) -> None:
+        """Keep nothing for a trace file any more."""
+        with self._lock:
+            self.tracing = False
+            for ring in self._rings:
+                ring.unwritten = None
+
+    def forked(self) -> None:
+        """In the child of a fork: the other threads are gone, and their locks and rings are of no use."""
+        self._lock = threading.Lock()
+        self._rings.clear()
+        self.local.__dict__.clear()  # the calling thread's, and there is no other
+        self.violations = 0
+        self.tracing = False
+
+    def _add_ring(self) -> Ring:
+        thread = threading.current_thread()
+        with self._lock:
+            dead = [ring for ring in self._rings if not ring.thread.is_alive() and not ring.unwritten]
+            for ring in dead[: max(0, len(dead) - DEAD_RINGS)]:
+                self._rings.remove(ring)
+            ring = self.local.ring = Ring(thread, self._size, tracing=self.tracing)
+            self._rings.append(ring)
+        _note_death(thread, ring)
+        return ring
+
+
+def _note_death(thread: threading.Thread, ring: Ring) -> None:
+    """Have an exception that nobody catches noted in the thread's ring, on its way to `threading.excepthook`.
+
+    This wraps what this one thread object calls at its end, an attribute of CPython's `Thread` (3.8 to 3.14);
+    `threading.excepthook` belongs to everybody and is left alone. Where the attribute is missing nothing is noted.
+    """
+    hook = getattr(thread, "_invoke_excepthook", None)
+    if not callable(hook):
+        return
+
+    def invoke(dying: threading.Thread) -> None:
+        exception = sys.exc_info()[1]
+        if exception is not None:
+            ring.death = describe(exception)
+        del exception
+        hook(dying)
+
+    thread._invoke_excepthook = invoke  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 #: The journal of this process.

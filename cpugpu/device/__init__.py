@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cpugpu import settings
-from cpugpu.device.base import Buffer, Device, DeviceEvent, Stream
+from cpugpu.device.base import Buffer, Device, DeviceEvent, Sight, Stream
 from cpugpu.device.host import HostDevice
 from cpugpu.device.simulated import SimulatedDevice, Simulator
 
@@ -30,6 +30,7 @@ __all__ = [
     "Device",
     "DeviceEvent",
     "DeviceLike",
+    "Sight",
     "Stream",
     "find_accelerator",
     "resolve",

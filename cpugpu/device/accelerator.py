@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from cpugpu.device.base import DeviceEvent, check_sizes
+from cpugpu.device.base import DeviceEvent, Sight, check_sizes
+from cpugpu.device.capture import capture_id
 
 #: GPU clock cycles a second, to turn a delay into `torch.cuda._sleep` cycles. Delays are meant to be rough.
 _CYCLES_PER_SECOND = 1.5e9
@@ -108,10 +109,26 @@ class AcceleratorDevice:
                 torch.accelerator.set_device_index(device)
 
     def event(self, *, timing: bool = False) -> DeviceEvent:
-        """A new device event. Plain torch: it does not check what it is given."""
+        """A new device event. Plain torch: it does not check what it is given.
+
+        A CUDA one is blocking: a thread that synchronises with it sleeps, where others spin on a core (vllm#47081).
+        """
         if self._cuda:
-            return self._event_type(enable_timing=timing)  # type: ignore[no-any-return]
+            return self._event_type(enable_timing=timing, blocking=True)  # type: ignore[no-any-return]
         return self._event_type(self.kind, enable_timing=timing)  # type: ignore[no-any-return]
+
+    def sight(self, stream: Any) -> Sight:
+        """What the calling thread is about to do with `stream`. Asks for the capture state, which CUDA always allows.
+
+        Beyond CUDA torch tells only whether CUDA captures, so `capture` is 0 there.
+        """
+        stream = self._stream(stream)
+        index = stream.device_index
+        module = torch.get_device_module(self.kind)
+        current = module.current_stream(index)
+        capture = capture_id(stream.cuda_stream) if self._cuda and not self._fresh else 0
+        default = current == module.default_stream(index) if self._cuda else False
+        return Sight(stream, index, current, default, torch.accelerator.current_device_index(), capture)
 
     def check(self, stream: Any) -> None:
         """Raise for what is no stream of this kind of device."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Stream(Protocol):
@@ -41,6 +41,22 @@ class Buffer(Protocol):
         """How many integers."""
 
 
+class Sight(NamedTuple):
+    """What the instruments see when a thread calls a method of an event. Looking changes nothing.
+
+    `stream` is the stream that the call is about, `device_index` its device, -1 if that is unknown. `current` is the
+    calling thread's current stream on that device, `default` whether that is the default stream, `current_index` the
+    thread's current device. `capture` identifies the graph capture that `stream` is in, 0 for none.
+    """
+
+    stream: Any
+    device_index: int = 0
+    current: Any = None
+    default: bool = True
+    current_index: int = 0
+    capture: int = 0
+
+
 class Device(Protocol):
     """One kind of device, or one device of that kind.
 
@@ -65,8 +81,11 @@ class Device(Protocol):
     def use(self, stream: Any) -> AbstractContextManager[None]:
         """Make `stream` the calling thread's current stream for the length of a `with` block."""
 
-    def event(self) -> DeviceEvent:
-        """A new device event."""
+    def event(self, *, timing: bool = False) -> DeviceEvent:
+        """A new device event; with `timing`, one that has `elapsed_time` where the device can measure time."""
+
+    def sight(self, stream: Any) -> Sight:
+        """What the calling thread is about to do with `stream`, for the instruments. Raises for what is no stream."""
 
     def check(self, stream: Any) -> None:
         """Raise `TypeError` or `ValueError` for a stream whose work an event of this device cannot order."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cpugpu.device.base import DeviceEvent, check_sizes
+from cpugpu.device.base import DeviceEvent, Sight, check_sizes
 
 
 class HostStream:
@@ -56,6 +56,7 @@ class HostEvent:
 
 
 _HOST_EVENT = HostEvent()
+_SIGHT = Sight(HOST_STREAM, current=HOST_STREAM)
 
 
 class HostBuffer:
@@ -93,9 +94,15 @@ class HostDevice:
         _check(stream)
         yield
 
-    def event(self) -> HostEvent:
-        """A device event that orders nothing."""
+    def event(self, *, timing: bool = False) -> HostEvent:  # noqa: ARG002
+        """A device event that orders nothing, and whose time nobody can measure."""
         return HostEvent()
+
+    def sight(self, stream: Any) -> Sight:
+        """One stream, one device, no capture."""
+        if stream is not None:
+            _check(stream)
+        return _SIGHT
 
     def check(self, stream: Any) -> None:
         """Raise for what is no stream of the host."""

@@ -94,8 +94,10 @@ class JitteryDevice:
         self._device = device
         self._jitter = jitter
 
-    def event(self) -> JitteryEvent:
-        """A new device event, made late."""
+    def event(self, *, timing: bool = False) -> Any:
+        """A new device event, made late; one for timing as it is."""
+        if timing:
+            return self._device.event(timing=True)
         self._jitter.pause()
         return JitteryEvent(self._device.event(), self._jitter)
 

@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from cpugpu.device import Device
 from cpugpu.hammer.jitter import Jitter, JitteryDevice
-from cpugpu.hammer.threads import Task, Team, stacks
+from cpugpu.hammer.threads import Task, Team
 from cpugpu.rig import Cell
+from cpugpu.stacks import stacks
 
 T = TypeVar("T")
 

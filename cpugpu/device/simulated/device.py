@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from cpugpu.device.base import DeviceEvent, check_sizes
+from cpugpu.device.base import DeviceEvent, Sight, check_sizes
 from cpugpu.device.simulated.objects import SimBuffer, SimEvent, SimStream, check_stream
 from cpugpu.device.simulated.simulator import Simulator
 
@@ -49,6 +49,14 @@ class SimulatedDevice:
     def event(self, *, timing: bool = False) -> SimEvent:
         """A new device event."""
         return SimEvent(self.simulator, enable_timing=timing)
+
+    def sight(self, stream: Any) -> Sight:
+        """What the calling thread is about to do with `stream`. The simulated device knows no capture."""
+        stream = self._stream(stream)
+        index = stream.device_index
+        current = self.simulator.current_stream(index)
+        default = current is self.simulator.default_stream(index)
+        return Sight(stream, index, current, default, self.simulator.current_index)
 
     def check(self, stream: Any) -> None:
         """Raise for what is no stream of this simulator."""

@@ -1,0 +1,162 @@
+"""From the journal into the trace file, four times a second."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cpugpu import settings
+from cpugpu.debug.journal import Kind, Operation, Ring, journal
+from cpugpu.debug.state import EventState
+from cpugpu.trace import Entry, TraceWriter
+from cpugpu.trace.format import FLAG_DEFAULT, FLAG_IMPLICIT, FLAG_MAIN, FLAG_TIMEOUT
+
+log = logging.getLogger("cpugpu")
+
+#: What a killed process loses, at most.
+FLUSH_SECONDS = 0.25
+
+
+class Tracing:
+    """Writes what has ended, and what has been under way since the last flush. A file that fails is given up."""
+
+    def __init__(self) -> None:
+        self._writer: TraceWriter | None = None
+        self._flushed_ns = 0
+        self._ended: set[Ring] = set()
+
+    def start(self) -> None:
+        """Begin the file that CPUGPU_TRACE names, if it does."""
+        path = settings.trace_path()
+        if path is None:
+            return
+        limit = settings.tolerate(settings.trace_bytes, 512_000_000)
+        try:
+            self._writer = TraceWriter(path, limit=limit, meta=_meta())
+        except OSError as error:
+            log.error("cpugpu: no trace is written: %s", error)
+            return
+        journal.start_tracing()
+
+    def beat(self, now_ns: int) -> None:
+        """Write, if it is time."""
+        if self._writer is not None and now_ns - self._flushed_ns >= FLUSH_SECONDS * 1e9:
+            self.flush(now_ns)
+
+    def flush(self, now_ns: int) -> None:
+        """Write what there is, in one piece."""
+        assert self._writer is not None
+        since, self._flushed_ns = self._flushed_ns, now_ns
+        self._note_deaths()
+        entries = [entry_of(operation) for operation in _taken()]
+        for operation in journal.under_way():
+            if not operation.traced and operation.begin_ns <= since:
+                operation.traced = True
+                entries.append(entry_of(operation))
+        try:
+            if entries:
+                self._writer.write(entries)
+        except OSError as error:
+            self._writer = None
+            journal.stop_tracing()
+            log.error("cpugpu: the trace ends here: %s", error)
+
+    def stop(self) -> None:
+        """Write the rest and close the file."""
+        if self._writer is not None:
+            self.flush(time.perf_counter_ns())
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+            journal.stop_tracing()
+
+    def forked(self) -> None:
+        """In the child of a fork: the file is the parent's. A path with `%p` gives the child one of its own."""
+        self._writer = None
+        self._ended = set()
+
+    def _note_deaths(self) -> None:
+        for ring in journal.rings():
+            if ring not in self._ended and not ring.thread.is_alive():
+                self._ended.add(ring)
+                operation = journal.note(Kind.ENDED, _NO_EVENT, thread=ring.thread, thread_name=ring.thread.name)
+                operation.detail = ring.death
+                journal.keep(operation)
+        self._ended.intersection_update(journal.rings())
+
+
+_NO_EVENT = EventState("", number=0)
+
+
+def entry_of(operation: Operation) -> Entry:
+    """What the trace says of an operation."""
+    state, sight = operation.state, operation.sight
+    flags = (
+        (FLAG_IMPLICIT if operation.implicit else 0)
+        | (FLAG_MAIN if operation.thread is _MAIN() else 0)
+        | (FLAG_TIMEOUT if operation.timeout is not None else 0)
+        | (FLAG_DEFAULT if sight is not None and sight.default else 0)
+    )
+    code = operation.code
+    return Entry(
+        operation.kind.value,
+        state.name,
+        state.number,
+        operation.thread.ident or 0,
+        operation.thread_name,
+        "" if sight is None else _name(sight.stream),
+        "" if sight is None else _name(sight.current),
+        state.device,
+        -1 if sight is None else sight.device_index,
+        -1 if sight is None else sight.current_index,
+        operation.capture,
+        flags,
+        operation.begin_ns,
+        operation.ready_ns,
+        operation.end_ns,
+        operation.generation,
+        operation.device_ns,
+        operation.device_error_ns,
+        "" if code is None else _place(code, operation.instruction),
+        operation.raised or operation.error,
+        str(operation.detail) if operation.detail else "",
+        operation.violations,
+    )
+
+
+_MAIN = threading.main_thread
+
+
+def _taken() -> Iterator[Operation]:
+    for ring in journal.rings():
+        unwritten = ring.unwritten
+        while unwritten:
+            yield unwritten.popleft()
+
+
+def _name(stream: Any) -> str:
+    return "" if stream is None else repr(stream)
+
+
+@functools.lru_cache(maxsize=4096)
+def _place(code: Any, instruction: int) -> str:
+    operation = Operation()
+    operation.code, operation.instruction = code, instruction
+    return operation.place
+
+
+def _meta() -> dict[str, str | int]:
+    return {
+        "pid": os.getpid(),
+        "python": sys.version.split()[0],
+        "argv": " ".join(sys.argv)[:1000],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "debug": settings.debug_mode(),
+        "flush_seconds": str(FLUSH_SECONDS),
+    }

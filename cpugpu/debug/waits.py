@@ -1,0 +1,88 @@
+"""Who waits for whom: the wait-for graph of the threads of this process, and what is proven by it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from types import FrameType
+
+from cpugpu.debug.journal import Operation, journal
+from cpugpu.stacks import current_frames
+
+
+def open_waits() -> list[Operation]:
+    """The waits and synchronisations that are under way."""
+    return [operation for operation in journal.under_way() if operation.role == "consumer"]
+
+
+def find_cycles(waits: Iterable[Operation], ignored: Iterable[threading.Thread] = ()) -> None:
+    """Write into `operation.cycle` of each wait in a deadlock which waits make it up.
+
+    A deadlock is proven by a circle (each wait is for an event that the thread of the next one is to record), or when
+    no thread is left that could record: all of them wait so, or join such a thread. A wait with a timeout ends by
+    itself, and a thread of `ignored` (the watcher) is none that records.
+
+    The snapshot is not atomic, but a wait that is over does not come back: if all are still there after the look, they
+    were there together.
+    """
+    endless = {id(wait.thread): wait for wait in waits if wait.timeout is None and not wait.ready_ns}
+    for wait in endless.values():
+        cycle = _cycle_from(wait, endless) or _everybody(endless, ignored)
+        if cycle and all(not each.end_ns and not each.ready_ns and not _has_something(each) for each in cycle):
+            wait.cycle = cycle
+
+
+def chain(wait: Operation, waits: Iterable[Operation]) -> str:
+    """What `wait` waits for, and what that waits for, and so on, on one line."""
+    by_thread = {id(each.thread): each for each in waits}
+    text, seen = wait.thread_name, {id(wait.thread)}
+    while True:
+        producer = wait.state.who_records
+        text += f" → {wait.event!r} → {'an unknown producer' if producer is None else producer.name}"
+        if producer is None:
+            return text
+        if id(producer) in seen:
+            return f"{text} (a circle)"
+        seen.add(id(producer))
+        if id(producer) not in by_thread:
+            return text if producer.is_alive() else f"{text} ({wait.state.end(producer)})"
+        wait = by_thread[id(producer)]
+
+
+def _cycle_from(wait: Operation, endless: dict[int, Operation]) -> tuple[Operation, ...]:
+    path = [wait]
+    while True:
+        following = endless.get(id(path[-1].state.who_records))
+        if following is None:
+            return ()
+        if following is wait:
+            return tuple(path)
+        if following in path:
+            return ()  # it waits for a circle without being in it
+        path.append(following)
+
+
+def _everybody(endless: dict[int, Operation], ignored: Iterable[threading.Thread]) -> tuple[Operation, ...]:
+    """The waits, if no thread does anything but wait for an event or join a thread."""
+    busy = [thread for thread in threading.enumerate() if id(thread) not in endless and thread not in set(ignored)]
+    if busy:
+        frames = current_frames()
+        if not all(_joins(frames.get(thread.ident or 0)) for thread in busy):
+            return ()
+    return tuple(sorted(endless.values(), key=lambda wait: wait.begin_ns))
+
+
+def _joins(frame: FrameType | None) -> bool:
+    """Is the thread in `Thread.join()` without a timeout, or in the join of all threads at the interpreter's end?"""
+    while frame is not None and frame.f_code.co_filename == threading.__file__:
+        if frame.f_code.co_name == "_shutdown":
+            return True
+        if frame.f_code.co_name == "join":
+            return frame.f_locals.get("timeout") is None
+        frame = frame.f_back
+    return False
+
+
+def _has_something(wait: Operation) -> bool:
+    event = wait.state.lookup()
+    return event is None or event.pending or event.closed
