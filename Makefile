@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
 
-.PHONY: install test stress mutants bench lint matrix clean
+.PHONY: install test stress mutants bench docs e2e lint matrix clean
 
 install: $(STAMP)
 
@@ -44,6 +44,17 @@ mutants: install
 
 bench: install
 	$(BIN)/python -m benchmarks.handoff $(ARGS)
+	$(BIN)/python -m benchmarks.debug $(ARGS)
+	$(BIN)/python -m benchmarks.trace $(ARGS)
+
+# The pages of the rules, from the rules.
+docs: install
+	$(BIN)/python -m cpugpu.report.rules docs/rules
+
+# A trace in the real Perfetto UI, in a headless browser; leaves a screenshot. Installs what it needs.
+e2e: install
+	tests/e2e/install.sh $(BIN)/python
+	$(BIN)/python -m tests.e2e.perfetto_ui stress-report/perfetto.png
 
 lint: install
 	$(BIN)/ruff check .

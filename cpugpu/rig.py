@@ -131,6 +131,8 @@ class Scenario:
     needs: tuple[str, ...] = ()
     #: A racy scenario is a demonstration: it fails if a forbidden outcome does *not* show.
     racy: bool = False
+    #: Rules of the debug mode that the scenario breaks on purpose.
+    breaks: tuple[str, ...] = ()
     #: The class that is put in the place of the parameter `make_event`; None for its default.
     subject: Callable[[], Any] | None = None
 
@@ -204,6 +206,7 @@ def scenario(
     forbid: Outcomes = (),
     needs: Iterable[str] = (),
     racy: bool = False,
+    breaks: Iterable[str] = (),
 ) -> Callable[[Callable[..., Hashable]], Scenario]: ...
 
 
@@ -216,10 +219,11 @@ def scenario(
     forbid: Outcomes = (),
     needs: Iterable[str] = (),
     racy: bool = False,
+    breaks: Iterable[str] = (),
 ) -> Scenario | Callable[[Callable[..., Hashable]], Scenario]:
     """Make a scenario of a function. Outcomes are given as a list, or as a mapping to what they mean.
 
-    Where accepted outcomes are listed, all others are forbidden. `needs` and `racy`: see `Scenario`.
+    Where accepted outcomes are listed, all others are forbidden. `needs`, `racy` and `breaks`: see `Scenario`.
     """
     accepted, interests, forbidden = _meanings(accept), _meanings(interesting), _meanings(forbid)
 
@@ -233,6 +237,7 @@ def scenario(
             module=function.__module__,
             needs=tuple(needs),
             racy=racy,
+            breaks=tuple(breaks),
         )
 
     return decorate if function is None else decorate(function)

@@ -73,6 +73,7 @@ def eplb(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
 @scenario(
     accept={"noticed": "the next record was refused: nobody had consumed the last one"},
     forbid={"silent": "the main thread went on for ever without a worker"},
+    breaks=("double-record", "never-consumed"),
 )
 def eplb_worker_dies(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """The worker consumes one cycle and dies; of the two records that follow the second is refused."""

@@ -29,6 +29,7 @@ from cpugpu.rig import HANG, Rig
         "refused": "P1, or P4 before it: the last record was consumed, the next one refused",
         HANG: "P5: a late consumer erased a record, and the next wait never returns",
     },
+    breaks=("second-consumer",),
 )
 def two_consumers(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """Three records, each made when the one before was consumed; one consumer waits twice, the other one once."""
@@ -80,6 +81,7 @@ def two_consumers(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
         "stale": "P6: a record was made, and no wait was ordered after it",
         HANG: "P6: two records, and only one wait returns",
     },
+    breaks=("second-producer", "double-record", "record-on-other-stream"),
 )
 def two_producers(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """Two threads record once each; the consumer waits as often as a record went through."""

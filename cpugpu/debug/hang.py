@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cpugpu.debug.journal import Kind, Operation, journal
 from cpugpu.debug.state import EventState
-from cpugpu.debug.waits import chain
+from cpugpu.debug.waits import chain, describe_cycle
 from cpugpu.stacks import stacks
 
 
@@ -43,8 +43,7 @@ def _one(wait: Operation, waits: Sequence[Operation], now_ns: int) -> list[str]:
         )
     rows.append(f"  waits    {chain(wait, waits)}")
     if wait.cycle:
-        names = " → ".join(f"{each.thread_name} waits for {each.event!r}" for each in wait.cycle)
-        rows.append(f"  DEADLOCK {names} → {wait.cycle[0].thread_name}")
+        rows.append(f"  DEADLOCK {describe_cycle(wait.cycle)}")
     return rows
 
 

@@ -199,6 +199,7 @@ class Journal:
         self._rings: list[Ring] = []
         self._lock = threading.Lock()  # for what is rare: a new thread, a violation
         self.violations = 0
+        self._broken: set[str] = set()
         self.tracing = False  # are operations to be kept for a trace file as well?
         self.captured: dict[Any, Any] = {}  # streams that were being captured when last seen, with their devices
 
@@ -219,6 +220,12 @@ class Journal:
         operation.violations = (*operation.violations, (rule, message))
         with self._lock:
             self.violations += 1
+            self._broken.add(rule)
+
+    def broken(self) -> frozenset[str]:
+        """The rules that were broken since the last `clear()`, also by operations that no ring remembers any more."""
+        with self._lock:
+            return frozenset(self._broken)
 
     def note(self, kind: Kind, state: EventState, **fields: Any) -> Operation:
         """Write down an operation that is none of a caller's and takes no time, in the calling thread's ring."""
@@ -285,6 +292,7 @@ class Journal:
                     ring.unwritten.clear()
             self.captured.clear()
             self.violations = 0
+            self._broken.clear()
 
     def start_tracing(self) -> None:
         """From now on, keep what has ended for the trace file."""

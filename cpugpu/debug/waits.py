@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import FrameType
 
 from cpugpu.debug.journal import Operation, journal
@@ -28,7 +28,7 @@ def find_cycles(waits: Iterable[Operation], ignored: Iterable[threading.Thread] 
     endless = {id(wait.thread): wait for wait in waits if wait.timeout is None and not wait.ready_ns}
     for wait in endless.values():
         cycle = _cycle_from(wait, endless) or _everybody(endless, ignored)
-        if cycle and all(not each.end_ns and not each.ready_ns and not _has_something(each) for each in cycle):
+        if wait in cycle and all(not each.end_ns and not each.ready_ns and not _has_something(each) for each in cycle):
             wait.cycle = cycle
 
 
@@ -49,6 +49,15 @@ def chain(wait: Operation, waits: Iterable[Operation]) -> str:
         wait = by_thread[id(producer)]
 
 
+def describe_cycle(cycle: Sequence[Operation]) -> str:
+    """What a deadlock consists of, on one line."""
+    names = [f"{each.thread_name} waits for {each.event!r} ({each.place})" for each in cycle]
+    following = (*cycle[1:], cycle[0])
+    if all(each.state.who_records is other.thread for each, other in zip(cycle, following, strict=True)):
+        return f"{', which is for '.join(names)}, which is for {cycle[0].thread_name} to record"
+    return f"{' and '.join(names)}, and no other thread is left that could record"
+
+
 def _cycle_from(wait: Operation, endless: dict[int, Operation]) -> tuple[Operation, ...]:
     path = [wait]
     while True:
@@ -63,13 +72,17 @@ def _cycle_from(wait: Operation, endless: dict[int, Operation]) -> tuple[Operati
 
 
 def _everybody(endless: dict[int, Operation], ignored: Iterable[threading.Thread]) -> tuple[Operation, ...]:
-    """The waits, if no thread does anything but wait for an event or join a thread."""
+    """The waits, if no thread does anything but wait for an event or join a thread.
+
+    Waits for a thread that has ended are not among them: those are explained.
+    """
+    circle = [each for each in endless.values() if each.state.who_records is None or each.state.who_records.is_alive()]
     busy = [thread for thread in threading.enumerate() if id(thread) not in endless and thread not in set(ignored)]
     if busy:
         frames = current_frames()
         if not all(_joins(frames.get(thread.ident or 0)) for thread in busy):
             return ()
-    return tuple(sorted(endless.values(), key=lambda wait: wait.begin_ns))
+    return tuple(sorted(circle, key=lambda wait: wait.begin_ns))
 
 
 def _joins(frame: FrameType | None) -> bool:

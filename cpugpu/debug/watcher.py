@@ -136,10 +136,11 @@ class Watcher:
             self._judge_life(Kind.COLLECTED, self._dropped.popleft())
 
     def _judge_life(self, kind: Kind, state: EventState) -> None:
-        if state.process != process.forks or not state.judged:
+        if state.process != process.forks:
             return
         found = journal.note(kind, state)
-        judge(found, broken(_AT_LIFE, state, found), raising=False)
+        if state.judged:
+            judge(found, broken(_AT_LIFE, state, found), raising=False)
         journal.keep(found)
 
     def _look_at_waits(self, now_ns: int, *, exiting: bool) -> None:

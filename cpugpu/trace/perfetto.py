@@ -207,14 +207,16 @@ class _Tracks:
         """Make the packets for a model. Those of an unfinished operation are used once."""
         model = self._operations.models[number]
         begin = _Packet(self._protos, track, self._types.TYPE_SLICE_BEGIN)
-        fields = () if model.kind == _DRIVER else ("event", "stream", "device", "place", "error", "detail")
-        self._describe(begin, model.kind, model, fields)
+        facts = () if model.kind == _DRIVER else ("event", "stream", "device", "place", "error", "detail")
+        self._describe(begin, model.kind, model, facts)
+        if facts:
+            begin.generation = self._annotate(begin, "generation")
         if unfinished:
             self._annotate(begin, "unfinished").bool_value = True
         instant = None
         if model.stream and not unfinished and not model.error and (model.kind == "record" or model.kind in WAITS):
             instant = _Packet(self._protos, self._stream_track(model), self._types.TYPE_INSTANT)
-            self._describe(instant, "stream", model, ("event", "thread_name", "place"))
+            self._describe(instant, "stream", model, ("thread_name", "place"))
         look = _Look(f"{model.kind} {model.event}".rstrip(), begin, instant, model.violations)
         if not unfinished:
             if len(self._looks) >= _TEMPLATES_KEPT:
@@ -222,10 +224,9 @@ class _Tracks:
             self._looks[number] = look
         return look
 
-    def _describe(self, packet: _Packet, category: str, model: Entry, fields: Iterable[str]) -> None:
+    def _describe(self, packet: _Packet, category: str, model: Entry, facts: Iterable[str]) -> None:
         packet.event.category_iids.append(self._intern("event_categories", category))
-        packet.generation = self._annotate(packet, "generation")
-        for field in fields:
+        for field in facts:
             if value := getattr(model, field):
                 annotation = self._annotate(packet, field.removesuffix("_name"))
                 annotation.string_value_iid = self._intern("debug_annotation_string_values", value)

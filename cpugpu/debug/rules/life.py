@@ -5,6 +5,7 @@ from __future__ import annotations
 from cpugpu.debug.journal import Kind, Operation
 from cpugpu.debug.rules.registry import Moment, rule
 from cpugpu.debug.state import EventState
+from cpugpu.debug.waits import describe_cycle
 
 _WAITS = (Kind.WAIT, Kind.SYNCHRONIZE)
 
@@ -68,13 +69,10 @@ def cross_thread_cycle(state: EventState, operation: Operation) -> str | None:
     """Threads must not wait for each other in a circle.
 
     Each waits, without a timeout, for an event that the next one is to record. Who is to record is who did so far, or
-    who was declared (`annotate.declare(event, producer_thread=thread)`).
+    who was declared (`annotate.declare(event, producer_thread=thread)`). Where that is not known, it is a deadlock when
+    every thread of the process waits so, or joins one that does.
     """
-    if not operation.cycle:
-        return None
-    names = [f"{each.thread_name} waits for {each.event!r} ({each.place})" for each in operation.cycle]
-    back = operation.cycle[0].thread_name
-    return f"deadlock: {', which is for '.join(names)}, which is for {back} to record [{state.name!r}]"
+    return f"deadlock: {describe_cycle(operation.cycle)} [{state.name!r}]" if operation.cycle else None
 
 
 @rule(
