@@ -255,14 +255,18 @@ class InstrumentedEvent(CpuGpuEvent):
             raise sentence
 
     def _block(self, timeout: float | None) -> None:
-        """As the production class blocks, but in slices where the watcher may pass a sentence on this wait."""
-        if not self._raising:
+        """Block. Afterwards there must be no call: Ctrl-C could come out of it, with the token in hand."""
+        operation: Operation = _local.ring.now
+        operation.blocked = True
+        if self._raising:
+            self._block_in_slices(operation, timeout)
+        else:
             super()._block(timeout)
-            return
+
+    def _block_in_slices(self, operation: Operation, timeout: float | None) -> None:
+        """As the production class blocks, but so that the watcher may pass a sentence on this wait."""
         if self.closed:
             raise self._closed_error()
-        operation = journal.ring().now
-        assert operation is not None
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             seconds = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())

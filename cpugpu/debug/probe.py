@@ -75,7 +75,7 @@ class Probe:
     def wait(self, stamped: Stamped, stream: Any) -> None:
         """Note which record the wait has got, and wait for it."""
         operation: Operation = _local.ring.now  # the lines of hand_over()
-        operation.ready_ns = _now()
+        operation.ready_ns = _now() if operation.blocked else operation.begin_ns
         operation.handed = handed = stamped.operation
         operation.generation = handed.generation
         if handed.capture or self._state.expected:
@@ -88,7 +88,7 @@ class Probe:
         """synchronize() has got this record."""
         operation: Operation = _local.ring.now
         if operation.handed is None:
-            operation.ready_ns = _now()
+            operation.ready_ns = _now() if operation.blocked else operation.begin_ns
             operation.handed = handed = stamped.operation
             operation.generation = handed.generation
             self._owner().handed_over(operation)  # type: ignore[union-attr]  # it is in synchronize()

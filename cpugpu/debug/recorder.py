@@ -35,9 +35,11 @@ def begin(kind: Kind, state: EventState, device: Device, stream: Any) -> Operati
     operation.thread = thread = ring.thread
     operation.thread_name = thread._name  # type: ignore[attr-defined]  # noqa: SLF001  # the property costs 0.1 µs
     frame = _getframe(2)
-    if frame.f_code is _RECORDING:
+    code = frame.f_code
+    if code is _RECORDING:
         frame = _user_of(frame)
-    operation.code = frame.f_code
+        code = frame.f_code
+    operation.code = code
     operation.instruction = frame.f_lasti
     try:
         operation.sight = sight = device.sight(stream)
