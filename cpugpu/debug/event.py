@@ -66,6 +66,7 @@ class InstrumentedEvent(CpuGpuEvent):
             judged=self._checks,
             device=self._real.name,
             index=getattr(self._real, "index", None),
+            only_sight=getattr(self._real, "only_sight", None),
             process=process.forks,
             creator=threading.current_thread(),
             died=journal.death_of,

@@ -41,15 +41,10 @@ def begin(kind: Kind, state: EventState, device: Device, stream: Any) -> Operati
         code = frame.f_code
     operation.code = code
     operation.instruction = frame.f_lasti
-    try:
-        operation.sight = sight = device.sight(stream)
-        if sight.capture:
-            operation.capture = sight.capture
-            journal.captured[sight.stream] = device
-    except Exception as error:  # for the call itself to raise
-        operation.refusal = f"{type(error).__name__}: {error}"
-    if stream is not None:
-        operation.implicit = False
+    if stream is None and state.only_sight is not None:
+        operation.sight = state.only_sight
+    else:
+        _look(operation, device, stream)
     if ring.now is not None:
         operation.outer = ring.now
     if start_range is not None:
@@ -58,6 +53,18 @@ def begin(kind: Kind, state: EventState, device: Device, stream: Any) -> Operati
     ring.now = operation
     ring.operations.append(operation)
     return operation
+
+
+def _look(operation: Operation, device: Device, stream: Any) -> None:
+    operation.implicit = stream is None
+    try:
+        operation.sight = sight = device.sight(stream)
+    except Exception as error:  # for the call itself to raise
+        operation.refusal = f"{type(error).__name__}: {error}"
+        return
+    if sight.capture:
+        operation.capture = sight.capture
+        journal.captured[sight.stream] = device
 
 
 def a_capture_goes_on() -> bool:

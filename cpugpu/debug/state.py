@@ -14,6 +14,8 @@ from cpugpu.debug.journal import Kind, Operation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cpugpu.device import Sight
+
 _ids = itertools.count(1)
 #: What `record()` and `wait()` of a closed event raise, in `check` and in `raise` mode.
 _RECORD, _WAITS = Kind.RECORD, (Kind.WAIT, Kind.SYNCHRONIZE)
@@ -50,6 +52,9 @@ class EventState:
     judged: bool = True  # do the rules apply? Not in `log` mode
     device: str = ""
     index: int | None = None  # the number of the device that it is bound to
+    only_sight: Sight | None = (
+        None  # what the device looks like to every thread that gives no stream, if it is one thing
+    )
     stall_ns: int | None = None  # CPUGPU_STALL_SECONDS
     process: int = 0  # counts the forks before the event was made
     creator: ThreadLike | None = None

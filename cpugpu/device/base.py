@@ -85,7 +85,10 @@ class Device(Protocol):
         """A new device event; with `timing`, one that has `elapsed_time` where the device can measure time."""
 
     def sight(self, stream: Any) -> Sight:
-        """What the calling thread is about to do with `stream`, for the instruments. Raises for what is no stream."""
+        """What the calling thread is about to do with `stream`, for the instruments. Raises for what is no stream.
+
+        A device on which that is always the same for None may have it as `only_sight`, to spare the look.
+        """
 
     def check(self, stream: Any) -> None:
         """Raise `TypeError` or `ValueError` for a stream whose work an event of this device cannot order."""

@@ -56,7 +56,6 @@ class HostEvent:
 
 
 _HOST_EVENT = HostEvent()
-_SIGHT = Sight(HOST_STREAM, current=HOST_STREAM)
 
 
 class HostBuffer:
@@ -75,6 +74,7 @@ class HostDevice:
     """The device of a machine without one. Stateless: every instance is as good as another."""
 
     name = "host"
+    only_sight: Sight | None = Sight(HOST_STREAM, current=HOST_STREAM)
 
     def describe(self) -> str:
         """One line for people."""
@@ -102,7 +102,7 @@ class HostDevice:
         """One stream, one device, no capture."""
         if stream is not None:
             _check(stream)
-        return _SIGHT
+        return Sight(HOST_STREAM, current=HOST_STREAM)
 
     def check(self, stream: Any) -> None:
         """Raise for what is no stream of the host."""

@@ -88,7 +88,6 @@ HEAD = 12  # fields of an Entry that are its head: up to `flags`
 TAIL = 18  # where its tail begins: at `place`
 
 _HEAD_TYPES = (str, str, int, int, str, str, str, str, int, int, int, int)
-_INDEXES = ("device_index", "current_index")
 
 
 class TraceError(ValueError):
@@ -109,9 +108,9 @@ def check_head(head: tuple[Any, ...]) -> None:
     """Raise ValueError unless these may be the fields of an entry from `kind` to `flags`."""
     if tuple(map(type, head)) != _HEAD_TYPES:
         raise ValueError("a head whose fields have the wrong types")
-    for name, value in zip(Entry._fields, head, strict=False):
-        if isinstance(value, int) and not -(name in _INDEXES) <= value < 1 << 63:
-            raise ValueError(f"{name} {value:#x} is out of range")
+    naturals, indexes = (*head[2:4], *head[10:12]), head[8:10]
+    if min(naturals) < 0 or min(indexes) < -1 or max(naturals + indexes) >= 1 << 63:
+        raise ValueError("a head with a number that is out of range")
 
 
 def check_tail(tail: tuple[Any, ...]) -> None:

@@ -77,8 +77,8 @@ class _Operations:
             if known is None:
                 known = numbers[common] = self._add_model(entry)
             number, thread = known
-            begin_ns, ready_ns, end_ns, generation, device_ns = entry[HEAD : HEAD + 5]
-            thread.append((begin_ns, end_ns, generation, device_ns, number))
+            begin_ns, ready_ns, end_ns, generation = entry.begin_ns, entry.ready_ns, entry.end_ns, entry.generation
+            thread.append((begin_ns, end_ns, generation, entry.device_ns, number))
             if ready_ns and entry.kind in WAITS:
                 thread.append((ready_ns, end_ns, generation, 0, number + 1))
             if end_ns > last_ns or begin_ns > last_ns or ready_ns > last_ns:

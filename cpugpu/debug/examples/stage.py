@@ -86,6 +86,7 @@ class FailingDevice(HostDevice):
     """A device whose next waits fail, as many as `failures`."""
 
     failures = 0
+    only_sight = None  # it has many streams
 
     def stream(self, priority: int = 0) -> HostStream:  # noqa: ARG002
         """One of many, so that they can be told apart."""
