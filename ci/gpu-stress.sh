@@ -20,6 +20,9 @@ step() { echo "== $1"; shift; "$@" 2>&1 | tee -a "$out/log.txt"; local rc=${PIPE
 step conformance "$python" -m pytest "${plugin[@]}" tests/conformance -k accelerator --junit-xml="$out/conformance.xml"
 step stress "$python" -m pytest "${plugin[@]}" stress --stress-device=accelerator --stress-seconds="${SECONDS_OF_STRESS:-120}" \
   --stress-subject=cpugpu:CpuGpuEvent --stress-subject=cpugpu.debug:InstrumentedEvent --junit-xml="$out/stress.xml"
+# The instrumented event in check mode: a scenario that breaks a rule which it does not break on purpose fails here.
+step rules "$python" -m cpugpu rules
 step benchmark "$python" -m benchmarks.handoff --name handoff-gpu
-cp benchmarks/results/handoff-gpu.json "$out/" 2>/dev/null
+step debug-benchmark "$python" -m benchmarks.debug --name debug-gpu --operations 1000000
+cp benchmarks/results/*-gpu.json "$out/" 2>/dev/null
 exit $status

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cpugpu.debug import InstrumentedEvent, journal, watcher
 from cpugpu.debug.examples import PAIRS, play
+from cpugpu.device import find_accelerator
 from cpugpu.hammer import hammer
 from cpugpu.report.rules import Row
 from cpugpu.rig import Scenario
@@ -39,7 +40,7 @@ def example_rows() -> Iterator[Row]:
 
 
 def scenario_rows(folder: Path, seconds: float = _SECONDS) -> Iterator[Row]:
-    """The scenarios in `folder`, hammered on the simulated device for `seconds` each; racy ones are not asked."""
+    """The scenarios in `folder`, hammered for `seconds` each on the accelerator, or the simulated device; racy ones are not asked."""
     for path in sorted(folder.glob("stress_*.py")):
         module = importlib.import_module(f"{folder.name}.{path.stem}")
         for scenario in vars(module).values():
@@ -54,7 +55,7 @@ def _hammered(scenario: Scenario, seconds: float) -> frozenset[str]:
     watcher.stop()
     journal.clear()
     try:
-        hammer(scenario.on(_Checked), seconds=seconds, device="sim", seed=0)
+        hammer(scenario.on(_Checked), seconds=seconds, device=find_accelerator() or "sim", seed=0)
         gc.collect()
         watcher.beat()
         return journal.broken()
