@@ -44,8 +44,8 @@ mutants: install
 
 bench: install
 	$(BIN)/python -m benchmarks.handoff $(ARGS)
-	$(BIN)/python -m benchmarks.debug $(ARGS)
-	$(BIN)/python -m benchmarks.trace $(ARGS)
+	$(BIN)/python -m benchmarks.debug
+	$(BIN)/python -m benchmarks.trace
 
 # The pages of the rules, from the rules.
 docs: install

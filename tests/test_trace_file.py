@@ -383,6 +383,15 @@ def test_a_length_that_no_file_has_is_a_cut_and_takes_no_memory(tmp_path: Path) 
     assert trace.rows == 1
 
 
+def test_a_few_bytes_that_begin_no_block_are_damage_and_not_a_cut(tmp_path: Path) -> None:
+    path = write(tmp_path / "t", [entry()])
+    data = path.read_bytes()
+    path.write_bytes(data + b"\x89bl")
+    assert read(path).cut_at == len(data)
+    path.write_bytes(data + b"\x89bx")
+    assert problem(path) == f"byte {len(data)}: no block begins here"
+
+
 def test_what_was_readable_before_the_damage_is_there(tmp_path: Path) -> None:
     entries = [entry(begin_ns=1 + number) for number in range(30)]
     path = write(tmp_path / "t", entries[:10], entries[10:20], entries[20:], pid=3)

@@ -207,6 +207,24 @@ def test_an_unfinished_wait_is_a_slice_up_to_the_end_of_the_trace(tmp_path: Path
 
 
 @needs_perfetto
+def test_an_unfinished_call_leaves_its_mark_on_no_other(tmp_path: Path) -> None:
+    calls = [entry("use", begin_ns=begin, end_ns=end) for begin, end in ((10, 20), (30, 0), (40, 50))]
+    _, slices, _ = exported(tmp_path, calls)
+    assert [(one.begin, one.facts.get("unfinished", False)) for one in slices] == [(10, False), (30, True), (40, False)]
+
+
+@needs_perfetto
+def test_of_two_calls_that_begin_together_the_longer_one_is_around_the_other(tmp_path: Path) -> None:
+    calls = [entry("use", event=event, begin_ns=10, end_ns=end) for event, end in (("inner", 20), ("outer", 30))]
+    for order in (calls, calls[::-1]):
+        _, slices, _ = exported(tmp_path, order)
+        assert sorted((one.depth, one.name, one.end) for one in slices) == [
+            (0, "use outer g1", 30),
+            (1, "use inner g1", 20),
+        ]
+
+
+@needs_perfetto
 @pytest.mark.parametrize("seed", range(200))
 def test_slices_nest_whatever_the_times(tmp_path: Path, seed: int) -> None:
     """Few times, so that many are equal; also calls that overlap, which no thread can make."""
@@ -224,7 +242,7 @@ def test_slices_nest_whatever_the_times(tmp_path: Path, seed: int) -> None:
         for number in range(draw.randrange(1, 12))
     ]
     counts, slices, _ = exported(tmp_path, entries)
-    last = max(max(one.begin_ns, one.ready_ns if one.kind == "wait" else 0, one.end_ns) for one in entries)
+    last = max(max(one.begin_ns, one.ready_ns, one.end_ns) for one in entries)
     wanted = {}
     for one in entries:
         wanted[f"{one.kind} {one.event} g1"] = one.thread, one.begin_ns, one.end_ns or last

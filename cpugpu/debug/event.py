@@ -154,7 +154,7 @@ class InstrumentedEvent(CpuGpuEvent):
     def use(self, payload: Any) -> None:
         """The calling thread uses `payload`, which should be that of its last wait."""
         operation = begin(Kind.USE, self.state, self._real, None)
-        operation.detail, operation.generation = self.state.generation_of(payload), self.state.consumed
+        operation.detail, operation.generation = self.state.generation_of(payload), journal.consumed(self.state)
         self._observe(operation, None)
 
     def teardown(self) -> None:

@@ -48,12 +48,8 @@ def _one(wait: Operation, waits: Sequence[Operation], now_ns: int) -> list[str]:
 
 
 def _consumed(state: EventState) -> str:
-    last = max((journal.last(state, kind) for kind in (Kind.WAIT, Kind.SYNCHRONIZE)), key=_begin, default=None)
-    return "nothing was consumed yet" if last is None else f"generation {last.generation} was consumed last"
-
-
-def _begin(operation: Operation | None) -> int:
-    return 0 if operation is None else operation.begin_ns
+    generation = journal.consumed(state)
+    return f"generation {generation} was consumed last" if generation else "nothing was consumed yet"
 
 
 def _on(operation: Operation) -> str:

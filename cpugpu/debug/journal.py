@@ -42,6 +42,7 @@ class Kind(str, enum.Enum):
     EXIT = "exit"  # the interpreter ends, and the event is still there
     ENDED = "ended"  # a thread has ended
     FOUND = "found"  # the watcher has found a rule broken by an operation that is over
+    BEAT = "beat"  # nothing happened for a second
     STOPPED = "stopped"  # for the length of the operation no Python thread could run
 
     @property
@@ -276,6 +277,11 @@ class Journal:
             if operation.state is state and operation.kind is kind and operation.end_ns and not operation.error
         )
         return max(found, key=lambda operation: operation.begin_ns, default=None)
+
+    def consumed(self, state: EventState) -> int:
+        """The generation that was consumed last, 0 for none."""
+        last = [self.last(state, kind) for kind in (Kind.WAIT, Kind.SYNCHRONIZE)]
+        return max((operation.generation for operation in last if operation is not None), default=0)
 
     def death_of(self, thread: Any) -> str:
         """The exception that ended `thread`: one that nobody caught, else what its last operation here has raised."""

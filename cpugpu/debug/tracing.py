@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,8 @@ log = logging.getLogger("cpugpu")
 
 #: What a killed process loses, at most.
 FLUSH_SECONDS = 0.25
+#: A program that does nothing shows by a beat a second that it was there, and for how long.
+_BEAT_NS = 1_000_000_000
 
 
 class Tracing:
@@ -29,13 +33,16 @@ class Tracing:
     def __init__(self) -> None:
         self._writer: TraceWriter | None = None
         self._flushed_ns = 0
+        self._beat_ns = 0
+        self._path = self._parents = ""  # the file of this process, the one of the process that it was forked off
         self._ended: set[Ring] = set()
 
     def start(self) -> None:
         """Begin the file that CPUGPU_TRACE names, if it does."""
         path = settings.trace_path()
-        if path is None:
+        if path is None or path == self._parents:
             return
+        self._path = path
         limit = settings.tolerate(settings.trace_bytes, 512_000_000)
         try:
             self._writer = TraceWriter(path, limit=limit, meta=_meta())
@@ -53,12 +60,16 @@ class Tracing:
         """Write what there is, in one piece."""
         assert self._writer is not None
         since, self._flushed_ns = self._flushed_ns, now_ns
-        self._note_deaths()
+        self.note_deaths()
         entries = [entry_of(operation) for operation in _taken()]
         for operation in journal.under_way():
             if not operation.traced and operation.begin_ns <= since:
                 operation.traced = True
                 entries.append(entry_of(operation))
+        if not entries and now_ns - self._beat_ns >= _BEAT_NS:
+            entries.append(entry_of(journal.note(Kind.BEAT, _NO_EVENT)))
+        if entries:
+            self._beat_ns = now_ns
         try:
             if entries:
                 self._writer.write(entries)
@@ -80,8 +91,10 @@ class Tracing:
         """In the child of a fork: the file is the parent's. A path with `%p` gives the child one of its own."""
         self._writer = None
         self._ended = set()
+        self._parents = self._path
 
-    def _note_deaths(self) -> None:
+    def note_deaths(self) -> None:
+        """Write down which threads have ended since the last time."""
         for ring in journal.rings():
             if ring not in self._ended and not ring.thread.is_alive():
                 self._ended.add(ring)
@@ -108,7 +121,7 @@ def entry_of(operation: Operation) -> Entry:
         operation.kind.value,
         state.name,
         state.number,
-        operation.thread.ident or 0,
+        _number(operation.thread),
         operation.thread_name,
         "" if sight is None else _name(sight.stream),
         "" if sight is None else _name(sight.current),
@@ -131,6 +144,16 @@ def entry_of(operation: Operation) -> Entry:
 
 
 _MAIN = threading.main_thread
+_numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_next_number = itertools.count(1)
+
+
+def _number(thread: Any) -> int:
+    """A number of the thread's own: its ident is given to the next thread when it has ended."""
+    number = _numbers.get(thread)
+    if number is None:
+        number = _numbers[thread] = next(_next_number)
+    return number
 
 
 def _taken() -> Iterator[Operation]:

@@ -40,7 +40,10 @@ def example_rows() -> Iterator[Row]:
 
 
 def scenario_rows(folder: Path, seconds: float = _SECONDS) -> Iterator[Row]:
-    """The scenarios in `folder`, hammered for `seconds` each on the accelerator, or the simulated device; racy ones are not asked."""
+    """The scenarios in `folder`, hammered for `seconds` each on the accelerator, else on the simulated device.
+
+    Racy ones are not asked: they use no event of ours.
+    """
     for path in sorted(folder.glob("stress_*.py")):
         module = importlib.import_module(f"{folder.name}.{path.stem}")
         for scenario in vars(module).values():

@@ -63,7 +63,7 @@ class Entry(NamedTuple):
     kind: str  #: "record", "wait", "synchronize", "fail", "close", "made", "ended", ...: any short word
     event: str  #: the event's name, "" if it is about no event
     event_id: int  #: tells events apart that share a name; 0 if it is about no event
-    thread: int  #: the ident of the thread
+    thread: int  #: a number of the thread's own; its ident would be given to another one after its end
     thread_name: str
     stream: str  #: the stream's name, "" if there is none
     current: str  #: the thread's current stream at that time, "" if unknown

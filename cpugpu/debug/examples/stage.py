@@ -7,6 +7,7 @@ is known to block before the example goes on, and "two minutes later" is an argu
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import queue
@@ -82,6 +83,16 @@ class CapturingDevice:
         return getattr(self._device, name)
 
 
+class _NumberedStream(HostStream):
+    _numbers = itertools.count(1)
+
+    def __init__(self) -> None:
+        self._number = next(self._numbers)
+
+    def __repr__(self) -> str:
+        return f"<HostStream {self._number}>"
+
+
 class FailingDevice(HostDevice):
     """A device whose next waits fail, as many as `failures`."""
 
@@ -90,7 +101,7 @@ class FailingDevice(HostDevice):
 
     def stream(self, priority: int = 0) -> HostStream:  # noqa: ARG002
         """One of many, so that they can be told apart."""
-        return HostStream()
+        return _NumberedStream()
 
     def sight(self, stream: Any) -> Sight:
         """The host's, with the stream."""
