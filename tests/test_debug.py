@@ -11,6 +11,7 @@ import pytest
 from cpugpu import CpuGpuEvent, HandoffClosed, HandoffTimeout, ProducerFailed, ProtocolViolation
 from cpugpu.debug import InstrumentedEvent, Kind, journal
 from cpugpu.debug.examples import Stage
+from cpugpu.debug.journal import RING
 from tests.threads import in_thread
 from tests.waiting import eventually
 
@@ -112,7 +113,7 @@ def test_the_journal_is_bounded() -> None:
         ready.record()
         ready.wait()
     entries = journal.entries("ready")
-    assert len(entries) == 4096
+    assert len(entries) == RING
     assert entries[-1].generation == 5000
 
 

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -311,6 +312,72 @@ def test_the_trace_goes_on_up_to_the_last_flush(tmp_path: Path) -> None:
     assert generations == list(range(1, len(generations) + 1))
     after = [entry.generation for entry in read(path) if (entry.kind, entry.event) == ("record", "there")]
     assert after[: len(generations)] == generations
+
+
+def test_the_trace_has_every_operation_once_and_an_arrow_for_each_hand_off(tmp_path: Path) -> None:
+    program = """
+import threading
+from cpugpu import CpuGpuEvent
+ready = CpuGpuEvent("sim", name="ready")
+def consume():
+    for _ in range(3000):
+        ready.wait()
+        taken.release()
+taken = threading.Semaphore(0)
+thread = threading.Thread(target=consume, name="consumer")
+thread.start()
+for _ in range(3000):
+    ready.record()
+    taken.acquire()
+thread.join()
+ready.close()
+"""
+    code, _, err = run(program, CPUGPU_TRACE=str(tmp_path / "a.trace"))
+    assert (code, err) == (0, "")
+    entries = list(read(tmp_path / "a.trace"))
+    kinds = Counter(entry.kind for entry in entries if entry.event == "ready")
+    assert kinds == {"made": 1, "record": 3000, "wait": 3000, "close": 1, "exit": 1}
+    waits = [entry for entry in entries if entry.kind == "wait"]
+    assert sorted(entry.generation for entry in waits) == list(range(1, 3001))
+    assert {entry.thread_name for entry in waits} == {"consumer"}
+    assert {entry.place for entry in waits} == {"<string>:7"}
+    assert all(0 < entry.begin_ns <= entry.ready_ns <= entry.end_ns for entry in waits)
+
+
+NVTX = """
+import sys, types
+calls = []
+class Domain:
+    def get_event_attributes(self, message): return message
+    def start_range(self, attributes): calls.append(attributes); return len(calls)
+    def end_range(self, number): calls.append(number)
+sys.modules["nvtx"] = types.SimpleNamespace(get_domain=lambda name: Domain())
+from cpugpu import CpuGpuEvent
+ready = CpuGpuEvent("host", name="ready")
+ready.record()
+ready.wait()
+print(*calls)
+"""
+
+
+def test_a_profiler_gets_a_range_for_each_call() -> None:
+    code, out, err = run(NVTX, CPUGPU_DEBUG="log")
+    assert (code, err) == (0, "")
+    assert out.split() == ["made", "ready", "1", "record", "ready", "3", "wait", "ready", "5"]
+
+
+def test_annotations_are_nothing_without_the_toggle() -> None:
+    program = """
+from cpugpu import CpuGpuEvent, annotate
+ready = CpuGpuEvent("host")
+annotate.declare(ready, producer="no stream"); annotate.expect(ready, 7); annotate.stamp(ready, [])
+ready.record(); ready.wait()
+annotate.use(ready, {}); annotate.teardown(ready)
+import sys
+print([name for name in sys.modules if name.startswith("cpugpu.debug")])
+"""
+    code, out, err = run(program)
+    assert (code, out, err) == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize(

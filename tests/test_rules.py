@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpugpu import ProtocolViolation
+from cpugpu.cli import main
 from cpugpu.debug import RULES, Kind, Operation
 from cpugpu.debug.examples import PAIRS, play
 from cpugpu.debug.rules import Moment, broken, registry, rules_at, steady
 from cpugpu.debug.state import EventState
+from cpugpu.report.catalogue import ALSO, scenario_rows
+from cpugpu.report.rules import Row, cross_table, page
 
-#: Programs that cannot be written without breaking another rule as well.
-ALSO = {
-    "captured-event-outside": {"wait-inside-capture"},
-    "query-during-capture": {"wait-inside-capture"},
-}
+ROOT = Path(__file__).parent.parent
 
 
 def test_every_rule_has_a_program_that_breaks_it_and_a_twin() -> None:
@@ -30,7 +30,7 @@ def test_every_rule_has_a_program_that_breaks_it_and_a_twin() -> None:
 def test_the_violating_program_breaks_its_rule(rule: str) -> None:
     found, _ = play(PAIRS[rule].violates)
     assert rule in found
-    assert set(found) == {rule} | ALSO.get(rule, set())
+    assert set(found) == {rule} | ALSO.get(rule, frozenset())
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -50,7 +50,7 @@ def test_raise_mode_stops_the_thread_that_breaks_the_rule(rule: str) -> None:
         assert found == [rule]
         return
     assert isinstance(raised, ProtocolViolation)
-    assert raised.rule in {rule} | ALSO.get(rule, set())
+    assert raised.rule in {rule} | ALSO.get(rule, frozenset())
     assert raised.event
     assert raised.threads
     assert raised.history
@@ -114,3 +114,43 @@ def test_the_short_cut_skips_nothing(
     operation.thread, operation.thread_name = threads[thread], "?"  # type: ignore[assignment]
     if steady(state, operation):
         assert broken(rules_at(Moment.BEGIN), state, operation) == []
+
+
+def test_no_stress_scenario_breaks_a_rule_that_it_does_not_break_on_purpose() -> None:
+    rows = list(scenario_rows(ROOT / "stress", seconds=0.1))
+    assert len(rows) >= 15
+    assert [row for row in rows if not row.right] == []
+    assert any(row.found for row in rows)  # some do on purpose
+
+
+def test_the_table_shows_what_is_wrong() -> None:
+    table = cross_table(
+        [
+            Row("missed", frozenset(), must=frozenset({"double-record"})),
+            Row("blamed", frozenset({"double-record"})),
+            Row("right", frozenset({"double-record"}), must=frozenset({"double-record"})),
+            Row("on purpose", frozenset({"double-record"}), may=frozenset({"double-record"})),
+        ]
+    )
+    cells = [line.split(" .")[0].split() for line in table.splitlines()[-4:]]
+    assert cells == [["missed", "!"], ["blamed", "!"], ["right", "X"], ["on", "purpose", "x"]]
+    assert table.count("<- wrong") == 2
+
+
+def test_the_command_prints_a_page_and_refuses_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "gil-held"]) == 0
+    assert capsys.readouterr().out == page(RULES["gil-held"])
+    assert main(["rules", "gil-hold"]) == 2
+    assert "there is no rule 'gil-hold'; there are double-record" in capsys.readouterr().err
+
+
+def test_a_record_that_is_closed_over_when_its_consumer_is_gone_was_never_consumed() -> None:
+    def program(stage: Any) -> None:
+        ready, (p, c) = stage.event(), stage.actors("p", "c")
+        p(ready.record)
+        c(ready.wait)
+        c.end()
+        p(ready.record)
+        ready.close()
+
+    assert play(program)[0] == ["never-consumed"]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cpugpu.debug.state import EventState
     from cpugpu.device import Sight
 
-#: Entries a thread. At about 500 bytes each that is 2 MB.
-RING = 4096
+#: Entries a thread. At about 500 bytes each that is half a megabyte, which stays in a core's cache.
+RING = 1024
 #: Of threads that have ended, so many rings are kept, the newest ones.
 DEAD_RINGS = 64
 _LONGEST = 200
