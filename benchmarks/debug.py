@@ -35,13 +35,13 @@ def two_rings() -> tuple[Any, Any]:
     ready = threading.Event()
 
     def other() -> None:
-        rings.append(journal.ring())
+        rings.append(journal.local.ring)
         ready.set()
         threading.Event().wait()
 
     threading.Thread(target=other, daemon=True).start()
     ready.wait()
-    return journal.ring(), rings[0]
+    return journal.local.ring, rings[0]
 
 
 def pair(event: CpuGpuEvent, rings: tuple[Any, Any], times: int) -> float:

@@ -76,7 +76,7 @@ class InstrumentedEvent(CpuGpuEvent):
         self._device: Any = Probe(self._real, self, clock_of(self._real))
         watcher.watch(self)  # which may start the trace
         self._heeds = self._checks or journal.tracing or start_range is not None
-        made = begin(Kind.MADE, self.state, self._real, None)
+        made = begin(_local.ring, Kind.MADE, self.state, self._real, None)
         made.end_ns = _now()
         _local.ring.now = made.outer
         if made.sight is not None:
@@ -85,7 +85,8 @@ class InstrumentedEvent(CpuGpuEvent):
 
     def record(self, stream: Any = None) -> None:
         """Record, as `CpuGpuEvent.record`, with a journal entry."""
-        operation = begin(_RECORD, self.state, self._real, stream)
+        ring = _local.ring
+        operation = begin(ring, _RECORD, self.state, self._real, stream)
         try:
             if self._checks:
                 self._check(operation)
@@ -95,13 +96,14 @@ class InstrumentedEvent(CpuGpuEvent):
             raise
         finally:
             operation.end_ns = _now()
-            _local.ring.now = operation.outer
+            ring.now = operation.outer
             if self._heeds:
                 self._heed(operation)
 
     def wait(self, stream: Any = None, timeout: float | None = None) -> None:
         """Wait, as `CpuGpuEvent.wait`, with a journal entry."""
-        operation = begin(_WAIT, self.state, self._real, stream)
+        ring = _local.ring
+        operation = begin(ring, _WAIT, self.state, self._real, stream)
         if timeout is not None:
             operation.timeout = timeout
         try:
@@ -113,25 +115,25 @@ class InstrumentedEvent(CpuGpuEvent):
             raise
         finally:
             operation.end_ns = _now()
-            _local.ring.now = operation.outer
+            ring.now = operation.outer
             if self._heeds:
                 self._heed(operation)
 
     def synchronize(self, timeout: float | None = None) -> None:
         """Synchronise, as `CpuGpuEvent.synchronize`, with a journal entry."""
-        operation = begin(Kind.SYNCHRONIZE, self.state, self._real, None)
+        operation = begin(_local.ring, Kind.SYNCHRONIZE, self.state, self._real, None)
         operation.timeout = timeout
         operation.capture_elsewhere = a_capture_goes_on()
         self._observe(operation, functools.partial(CpuGpuEvent.synchronize, self, timeout))
 
     def fail(self, exception: BaseException) -> None:
         """Fail, as `CpuGpuEvent.fail`, with a journal entry."""
-        operation = begin(Kind.FAIL, self.state, self._real, None)
+        operation = begin(_local.ring, Kind.FAIL, self.state, self._real, None)
         self._observe(operation, functools.partial(CpuGpuEvent.fail, self, exception))
 
     def close(self) -> None:
         """Close, as `CpuGpuEvent.close`, with a journal entry."""
-        operation = begin(Kind.CLOSE, self.state, self._real, None)
+        operation = begin(_local.ring, Kind.CLOSE, self.state, self._real, None)
         self._observe(operation, functools.partial(CpuGpuEvent.close, self))
 
     # -- what cpugpu.annotate says ---------------------------------------------------------------------------------
@@ -153,13 +155,13 @@ class InstrumentedEvent(CpuGpuEvent):
 
     def use(self, payload: Any) -> None:
         """The calling thread uses `payload`, which should be that of its last wait."""
-        operation = begin(Kind.USE, self.state, self._real, None)
+        operation = begin(_local.ring, Kind.USE, self.state, self._real, None)
         operation.detail, operation.generation = self.state.generation_of(payload), journal.consumed(self.state)
         self._observe(operation, None)
 
     def teardown(self) -> None:
         """What the event hands over is about to be destroyed."""
-        operation = begin(Kind.TEARDOWN, self.state, self._real, None)
+        operation = begin(_local.ring, Kind.TEARDOWN, self.state, self._real, None)
         waiting = [other for other in journal.under_way() if other.state is self.state and other.role == "consumer"]
         operation.detail = ", ".join(other.thread_name for other in waiting)
         self._observe(operation, None)
@@ -257,7 +259,7 @@ class InstrumentedEvent(CpuGpuEvent):
 
     def _block(self, timeout: float | None) -> None:
         """Block. Afterwards there must be no call: Ctrl-C could come out of it, with the token in hand."""
-        operation: Operation = _local.ring.now
+        operation: Operation = _local.ring.now  # type: ignore[assignment]  # it is in the call
         operation.blocked = True
         if self._raising:
             self._block_in_slices(operation, timeout)

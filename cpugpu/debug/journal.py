@@ -192,25 +192,25 @@ class Ring:
         self.death = ""  # the exception that killed the thread, empty if none has
 
 
+class _Local(threading.local):
+    """Made anew, by `__init__`, in each thread that looks at it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.ring = journal.new_ring()
+
+
 class Journal:
-    """Rings of operations, one a thread. `local.ring` is the calling thread's, once `ring()` has made it."""
+    """Rings of operations, one a thread: `local.ring` is the calling thread's."""
 
     def __init__(self, ring: int = RING) -> None:
         self._size = ring
-        self.local = threading.local()
         self._rings: list[Ring] = []
         self._lock = threading.Lock()  # for what is rare: a new thread, a violation
         self.violations = 0
         self._broken: set[str] = set()
         self.tracing = False  # are operations to be kept for a trace file as well?
         self.captured: dict[Any, Any] = {}  # streams that were being captured when last seen, with their devices
-
-    def ring(self) -> Ring:
-        """The calling thread's ring."""
-        try:
-            return self.local.ring  # type: ignore[no-any-return]
-        except AttributeError:
-            return self._add_ring()
+        self.local = _Local(self)
 
     def rings(self) -> tuple[Ring, ...]:
         """The rings of all threads that are remembered."""
@@ -231,7 +231,7 @@ class Journal:
 
     def note(self, kind: Kind, state: EventState, **fields: Any) -> Operation:
         """Write down an operation that is none of a caller's and takes no time, in the calling thread's ring."""
-        ring = self.ring()
+        ring = self.local.ring
         operation = Operation()
         operation.kind = kind
         operation.state = state
@@ -245,7 +245,7 @@ class Journal:
 
     def keep(self, operation: Operation) -> None:
         """`operation` of the calling thread is over, with all its violations: it may go into the trace file."""
-        unwritten = self.ring().unwritten
+        unwritten = self.local.ring.unwritten
         if unwritten is not None:
             unwritten.append(operation)
 
@@ -319,17 +319,18 @@ class Journal:
         """In the child of a fork: the other threads are gone, and their locks and rings are of no use."""
         self._lock = threading.Lock()
         self._rings.clear()
-        self.local.__dict__.clear()  # the calling thread's, and there is no other
         self.violations = 0
         self.tracing = False
+        self.local.ring = self.new_ring()  # the calling thread's, and there is no other
 
-    def _add_ring(self) -> Ring:
+    def new_ring(self) -> Ring:
+        """A ring for the calling thread, which has none yet."""
         thread = threading.current_thread()
         with self._lock:
             dead = [ring for ring in self._rings if not ring.thread.is_alive() and not ring.unwritten]
             for ring in dead[: max(0, len(dead) - DEAD_RINGS)]:
                 self._rings.remove(ring)
-            ring = self.local.ring = Ring(thread, self._size, tracing=self.tracing)
+            ring = Ring(thread, self._size, tracing=self.tracing)
             self._rings.append(ring)
         _note_death(thread, ring)
         return ring

@@ -61,7 +61,7 @@ class Probe:
 
     def record(self, stream: Any, spare: Stamped | None) -> Stamped:
         """Record, and note the generation."""
-        operation: Operation = _local.ring.now
+        operation: Operation = _local.ring.now  # type: ignore[assignment]  # it is in the call
         if self._clock is not None:
             self._clock.stamp(operation)
         event = self._device.record(stream, None if spare is None else spare.event)
@@ -74,7 +74,7 @@ class Probe:
 
     def wait(self, stamped: Stamped, stream: Any) -> None:
         """Note which record the wait has got, and wait for it."""
-        operation: Operation = _local.ring.now  # the lines of hand_over()
+        operation: Operation = _local.ring.now  # type: ignore[assignment]  # the lines of hand_over()
         operation.ready_ns = _now() if operation.blocked else operation.begin_ns
         operation.handed = handed = stamped.operation
         operation.generation = handed.generation
@@ -86,7 +86,7 @@ class Probe:
 
     def hand_over(self, stamped: Stamped) -> None:
         """synchronize() has got this record."""
-        operation: Operation = _local.ring.now
+        operation: Operation = _local.ring.now  # type: ignore[assignment]  # it is in the call
         if operation.handed is None:
             operation.ready_ns = _now() if operation.blocked else operation.begin_ns
             operation.handed = handed = stamped.operation

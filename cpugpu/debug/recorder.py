@@ -16,19 +16,14 @@ from cpugpu.event import CpuGpuEvent
 
 _now = time.perf_counter_ns
 _getframe = sys._getframe  # noqa: SLF001
-_local = journal.local
 _RECORDING = CpuGpuEvent.recording.__wrapped__.__code__  # type: ignore[attr-defined]
 
 
-def begin(kind: Kind, state: EventState, device: Device, stream: Any) -> Operation:
-    """Write down, in the calling thread's ring, that the caller's caller has called a method of an event.
+def begin(ring: Ring, kind: Kind, state: EventState, device: Device, stream: Any) -> Operation:
+    """Write down, in the calling thread's `ring`, that the caller's caller has called a method of an event.
 
-    Every line of this and of `end` is paid for in each call under `CPUGPU_DEBUG=log` (benchmarks/debug.py).
+    Every line of this is paid for in each call under `CPUGPU_DEBUG=log` (benchmarks/debug.py).
     """
-    try:
-        ring: Ring = _local.ring
-    except AttributeError:
-        ring = journal.ring()
     operation = Operation()
     operation.kind = kind
     operation.state = state
