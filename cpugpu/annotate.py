@@ -23,30 +23,35 @@ def declare(
     Rule wrong-declared-stream checks the streams. The thread is who a wait is for before the first record: rules
     producer-died and cross-thread-cycle look at it.
     """
-    if (call := getattr(event, "declare", None)) is not None:
+    if (call := _instrument(event, "declare")) is not None:
         call(producer, consumer, producer_thread)
 
 
 def expect(event: CpuGpuEvent, generation: int) -> None:
     """The calling thread's next wait for `event` is meant for that generation. Rule stale-generation."""
-    if (call := getattr(event, "expect", None)) is not None:
+    if (call := _instrument(event, "expect")) is not None:
         call(generation)
 
 
 def stamp(event: CpuGpuEvent, payload: object) -> None:
     """By the producer, when it has filled `payload`: the next record of `event` hands it over."""
-    if (call := getattr(event, "stamp", None)) is not None:
+    if (call := _instrument(event, "stamp")) is not None:
         call(payload)
 
 
 def use(event: CpuGpuEvent, payload: object) -> None:
     """By the consumer, after its wait: `payload` is what it got. Rule payload-generation."""
-    if (call := getattr(event, "use", None)) is not None:
+    if (call := _instrument(event, "use")) is not None:
         call(payload)
 
 
 def teardown(*events: CpuGpuEvent) -> None:
     """What these events hand over is destroyed next. Rule teardown-while-waiting."""
     for event in events:
-        if (call := getattr(event, "teardown", None)) is not None:
+        if (call := _instrument(event, "teardown")) is not None:
             call()
+
+
+def _instrument(event: CpuGpuEvent, name: str) -> Any:
+    """The method of an instrumented event. (A class of somebody's own may have one of that name.)"""
+    return getattr(event, name) if getattr(event, "instrumented", False) is True else None

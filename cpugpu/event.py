@@ -293,6 +293,10 @@ class CpuGpuEvent:
     def _raise_failure(self) -> NoReturn:
         """With the token in hand and no record in the slot: say why."""
         failure, generation = self._failure, self._generation
+        try:
+            what = repr(failure)
+        except Exception:  # somebody's own exception, with a defect
+            what = type(failure).__name__
         if failure is _CLOSED:
             self._gate.release()  # where it stays, for everyone else
             raise self._closed_error()
@@ -300,9 +304,7 @@ class CpuGpuEvent:
         self._room.release()
         if self._ending is not None:
             self._settle()
-        raise ProducerFailed(
-            f"the producer of {self._name!r} failed in generation {generation}: {failure!r}"
-        ) from failure
+        raise ProducerFailed(f"the producer of {self._name!r} failed in generation {generation}: {what}") from failure
 
     def _settle_given_away(self) -> None:
         """With the token given away: there is a note in `_ending`."""

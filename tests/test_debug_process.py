@@ -202,11 +202,88 @@ signal.raise_signal(signal.SIGUSR2)
     assert (code, out.strip(), err) == (0, "mine", "")
 
 
-@pytest.mark.parametrize("daemon", [False, True])
-def test_waits_that_are_open_at_exit_are_reported(daemon: bool) -> None:
+@pytest.mark.parametrize(
+    ("daemon", "told"),
+    [
+        (True, "waiting-at-exit: the interpreter ends, and consumer still waits for 'ready'"),
+        (False, "cross-thread-cycle: deadlock: consumer waits for 'ready'"),  # it keeps the process from ending
+    ],
+)
+def test_waits_that_are_open_at_exit_are_reported(daemon: bool, told: str) -> None:
     program = STALL.replace("threading.Event().wait()\n", "").replace("daemon=True", f"daemon={daemon}")
-    text = read_until(start(program, CPUGPU_DEBUG="1"), "waiting-at-exit")
-    assert "the interpreter ends, and consumer still waits for 'ready'" in text
+    assert told in read_until(start(program, CPUGPU_DEBUG="1"), told)
+
+
+def test_threads_that_go_on_when_the_main_thread_has_ended_are_left_alone() -> None:
+    program = """
+import threading
+from cpugpu import CpuGpuEvent
+ready, back = CpuGpuEvent("host"), CpuGpuEvent("host")
+pause = threading.Event()
+def produce():
+    for _ in range(4):
+        pause.wait(0.2)
+        ready.record()
+        back.wait()
+def consume():
+    for _ in range(4):
+        ready.wait()
+        back.record()
+threading.Thread(target=produce).start()
+threading.Thread(target=consume).start()
+"""
+    assert run(program, CPUGPU_DEBUG="raise") == (0, "", "")
+
+
+def test_a_signal_handler_may_close_an_event_while_its_thread_is_inside() -> None:
+    program = """
+import signal
+from cpugpu import CpuGpuEvent, HandoffClosed
+ready = CpuGpuEvent("host")
+def handler(*_):
+    ready.close()
+signal.signal(signal.SIGALRM, handler)
+inner = ready.look
+def look():
+    inner()
+    ready.look = inner
+    signal.raise_signal(signal.SIGALRM)
+ready.look = look
+try:
+    ready.record()
+except HandoffClosed:
+    print("closed")
+"""
+    code, out, _ = run(program, CPUGPU_DEBUG="1")
+    assert (code, out) == (0, "closed\n")
+
+
+def test_an_event_may_be_used_by_callers_without_a_frame() -> None:
+    program = """
+import _thread, atexit
+from cpugpu import CpuGpuEvent
+ready, done = CpuGpuEvent("host", name="ready"), CpuGpuEvent("host", name="done")
+_thread.start_new_thread(ready.record, ())
+ready.wait()
+atexit.register(done.close)
+"""
+    assert run(program, CPUGPU_DEBUG="log") == (0, "", "")
+
+
+def test_a_spawned_child_does_not_overwrite_the_trace(tmp_path: Path) -> None:
+    program = """
+import subprocess, sys
+from cpugpu import CpuGpuEvent
+ready = CpuGpuEvent("host", name=sys.argv[1])
+if sys.argv[1] == "parent":
+    subprocess.run([sys.executable, "-c", open(sys.argv[2]).read(), "child"], check=True)
+ready.record(); ready.wait()
+"""
+    (tmp_path / "program.py").write_text(program)
+    code, _, err = run(program, "parent", tmp_path / "program.py", CPUGPU_TRACE=str(tmp_path / "a.trace"))
+    assert code == 0
+    assert "is being written by another process; CPUGPU_TRACE=trace-%p gives each its own" in err
+    assert {entry.event for entry in read(tmp_path / "a.trace")} == {"parent"}
 
 
 def test_in_raise_mode_a_waiter_does_not_keep_the_process_from_ending() -> None:

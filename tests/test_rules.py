@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpugpu import ProtocolViolation
+from cpugpu import ProtocolViolation, annotate
 from cpugpu.cli import main
 from cpugpu.debug import RULES, Kind, Operation
 from cpugpu.debug.examples import PAIRS, play
@@ -154,3 +156,47 @@ def test_a_record_that_is_closed_over_when_its_consumer_is_gone_was_never_consum
         ready.close()
 
     assert play(program)[0] == ["never-consumed"]
+
+
+def test_a_thread_for_each_batch_is_no_dead_producer() -> None:
+    def program(stage: Any) -> None:
+        ready, (p, c, q) = stage.event(), stage.actors("p", "c", "q")
+        p(ready.record)
+        c(ready.wait)
+        p.end()
+        stage.blocks(c, ready, ready.wait)
+        stage.beat()
+        q(ready.record)
+        c.result()
+
+    assert play(program, "raise") == ([], None)
+
+
+def test_a_declared_producer_that_has_not_started_is_not_dead() -> None:
+    def program(stage: Any) -> None:
+        ready, (c, q) = stage.event(), stage.actors("c", "q")
+        annotate.declare(ready, producer_thread=threading.Thread())
+        stage.blocks(c, ready, ready.wait)
+        stage.beat(later=120)
+        q(ready.record)
+        c.result()
+
+    assert play(program, "raise") == ([], None)
+
+
+def test_a_payload_of_a_record_that_was_repeated_is_the_right_one() -> None:
+    def program(stage: Any) -> None:
+        ready, (p, c), batch = stage.event(stage.sim), stage.actors("p", "c"), threading.Event()
+        inner, ready._real.record = ready._real.record, failing  # type: ignore[method-assign]
+        p(annotate.stamp, ready, batch)
+        with contextlib.suppress(ArithmeticError):
+            p(ready.record)
+        ready._real.record = inner
+        p(ready.record)
+        c(ready.wait)
+        c(annotate.use, ready, batch)
+
+    def failing(*_: object) -> Any:
+        raise ArithmeticError("the driver")
+
+    assert play(program, "raise") == ([], None)

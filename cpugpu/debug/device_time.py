@@ -61,6 +61,8 @@ class DeviceClock:
         done = []
         for _ in range(len(self._pending)):
             operation = self._pending.popleft()
+            if operation.timing is None:
+                continue  # it was read with its wait
             if not operation.timing.query() or (operation.handed is not None and self._awaits(operation.handed)):
                 self._pending.append(operation)
                 continue

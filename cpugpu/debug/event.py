@@ -48,6 +48,8 @@ class InstrumentedEvent(CpuGpuEvent):
     process-global.
     """
 
+    instrumented = True  # for cpugpu.annotate
+
     def __init__(
         self, device: DeviceLike = None, *, name: str | None = None, mode: settings.DebugMode | None = None
     ) -> None:
@@ -60,9 +62,9 @@ class InstrumentedEvent(CpuGpuEvent):
             raise ValueError(f"mode={mode!r}: with the instruments off, use CpuGpuEvent; allowed are log, check, raise")
         self._checks, self._raising = self._mode != "log", self._mode == "raise"
         self._real = self._device
-        self._state_lock = threading.Lock()  # held for a look at the state, never across a call of anything
+        self._state_lock = threading.RLock()  # held for a look, never across a call; a signal handler may come in
         self.state = EventState(
-            self._name,
+            str(self._name),
             judged=self._checks,
             device=self._real.name,
             index=getattr(self._real, "index", None),
@@ -151,12 +153,15 @@ class InstrumentedEvent(CpuGpuEvent):
 
     def stamp(self, payload: Any) -> None:
         """The next record hands `payload` over."""
-        self.state.stamp(payload, self._generation + 1)
+        self.state.unbound.append(payload)
 
     def use(self, payload: Any) -> None:
         """The calling thread uses `payload`, which should be that of its last wait."""
         operation = begin(_local.ring, Kind.USE, self.state, self._real, None)
-        operation.detail, operation.generation = self.state.generation_of(payload), journal.consumed(self.state)
+        operation.detail, operation.generation = (
+            self.state.generation_of(payload),
+            self.state.consumed if self._checks else journal.consumed(self.state),
+        )
         self._observe(operation, None)
 
     def teardown(self) -> None:
@@ -217,7 +222,7 @@ class InstrumentedEvent(CpuGpuEvent):
     def _check(self, operation: Operation) -> None:
         state = self.state
         if state.process != process.forks:
-            self._state_lock = threading.Lock()  # the parent's may be held by a thread that is not here
+            self._state_lock = threading.RLock()  # the parent's may be held by a thread that is not here
             self._pass_sentence(operation, broken(_AT_FORKED, state, operation))
         with self._state_lock:
             self.look()
@@ -276,7 +281,8 @@ class InstrumentedEvent(CpuGpuEvent):
             if self._acquire_gate(map(self._gate.acquire, (True,), (max(0.0, seconds),))):
                 return
             if operation.sentence is not None:
-                raise operation.sentence
+                sentence, operation.sentence = operation.sentence, None  # which would keep its frames alive
+                raise sentence
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._timed_out()
 

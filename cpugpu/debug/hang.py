@@ -6,17 +6,22 @@ import os
 import threading
 from collections.abc import Sequence
 
-from cpugpu.debug.journal import Kind, Operation, journal
+from cpugpu.debug.journal import Operation, alive, journal
 from cpugpu.debug.state import EventState
 from cpugpu.debug.waits import chain, describe_cycle
 from cpugpu.stacks import stacks
+
+#: So many waits are told of in full.
+_SECTIONS = 16
 
 
 def report(title: str, waits: Sequence[Operation], now_ns: int) -> str:
     """The text: for each wait where it stands and who is to end it; then all stacks."""
     lines = [f"{title} (process {os.getpid()}, {len(waits)} open wait{'' if len(waits) == 1 else 's'})"]
-    for wait in waits:
+    for wait in waits[:_SECTIONS]:
         lines += ["", *_one(wait, waits, now_ns)]
+    if len(waits) > _SECTIONS:
+        lines += ["", f"... and {len(waits) - _SECTIONS} more"]
     return "\n".join([*lines, "", "all threads:", "", stacks()])
 
 
@@ -24,7 +29,7 @@ def _one(wait: Operation, waits: Sequence[Operation], now_ns: int) -> list[str]:
     state = wait.state
     event = state.lookup()
     producer = state.who_records
-    last = journal.last(state, Kind.RECORD)
+    last = state.last_record
     what = "device" if wait.ready_ns else "record"
     rows = [
         f"{wait.event!r}: {wait.thread_name} has waited {_seconds(now_ns - wait.begin_ns)} for a {what}",
@@ -35,7 +40,7 @@ def _one(wait: Operation, waits: Sequence[Operation], now_ns: int) -> list[str]:
     if producer is None:
         rows.append("  producer unknown: nothing was ever recorded, and none was declared")
     else:
-        rows.append(f"  producer {producer.name}, which {'lives' if producer.is_alive() else state.end(producer)}")
+        rows.append(f"  producer {producer.name}, which {'lives' if alive(producer) else state.end(producer)}")
     if last is not None:
         rows.append(
             f"  recorded generation {last.generation} {_seconds(now_ns - last.begin_ns)} ago by {last.thread_name} at"

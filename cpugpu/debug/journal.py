@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from cpugpu.stacks import current_frames
+
 if TYPE_CHECKING:
     from cpugpu.debug.state import EventState
     from cpugpu.device import Sight
@@ -158,6 +160,19 @@ class Operation:
         return " ".join([*parts, *(f"!{rule}" for rule, _ in self.violations)])
 
 
+def alive(thread: Any) -> bool:
+    """May `thread` still do something?
+
+    One that was not started yet may. The main thread may until the process is gone: handlers at exit run in it. A
+    thread that was not made by `threading` is not told of its end; it lives if it is executing Python.
+    """
+    if isinstance(thread, threading._DummyThread):  # noqa: SLF001
+        return thread.ident in current_frames() and threading._active.get(thread.ident) is thread  # type: ignore[attr-defined]  # noqa: SLF001
+    if isinstance(thread, threading.Thread):
+        return thread.ident is None or thread is threading.main_thread() or thread.is_alive()
+    return bool(thread.is_alive())
+
+
 def describe(exception: BaseException) -> str:
     """What `exception` is, on one line of bounded length, whatever its class does."""
     try:
@@ -167,9 +182,18 @@ def describe(exception: BaseException) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def _here() -> str:
+    try:
+        return os.path.join(os.getcwd(), "")
+    except OSError:  # it was removed
+        return os.sep
+
+
+_HERE = _here()
+
+
 def _short(path: str) -> str:
-    here = os.path.join(os.path.abspath(os.curdir), "")
-    return path.removeprefix(here)
+    return path.removeprefix(_HERE)
 
 
 def _line(code: CodeType, instruction: int) -> int:
@@ -205,7 +229,7 @@ class Journal:
     def __init__(self, ring: int = RING) -> None:
         self._size = ring
         self._rings: list[Ring] = []
-        self._lock = threading.Lock()  # for what is rare: a new thread, a violation
+        self._lock = threading.RLock()  # for what is rare: a new thread, a violation. A signal handler may come in
         self.violations = 0
         self._broken: set[str] = set()
         self.tracing = False  # are operations to be kept for a trace file as well?
@@ -284,11 +308,8 @@ class Journal:
         return max((operation.generation for operation in last if operation is not None), default=0)
 
     def death_of(self, thread: Any) -> str:
-        """The exception that ended `thread`: one that nobody caught, else what its last operation here has raised."""
-        for ring in self.rings():
-            if ring.thread is thread:
-                return ring.death or (ring.operations[-1].raised if ring.operations else "")
-        return ""
+        """The exception that ended `thread`, if nobody has caught it."""
+        return next((ring.death for ring in self.rings() if ring.thread is thread), "")
 
     def clear(self) -> None:
         """Forget everything but what is under way."""
@@ -317,7 +338,7 @@ class Journal:
 
     def forked(self) -> None:
         """In the child of a fork: the other threads are gone, and their locks and rings are of no use."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._rings.clear()
         self.violations = 0
         self.tracing = False
@@ -327,7 +348,7 @@ class Journal:
         """A ring for the calling thread, which has none yet."""
         thread = threading.current_thread()
         with self._lock:
-            dead = [ring for ring in self._rings if not ring.thread.is_alive() and not ring.unwritten]
+            dead = [ring for ring in self._rings if not alive(ring.thread) and not ring.unwritten]
             for ring in dead[: max(0, len(dead) - DEAD_RINGS)]:
                 self._rings.remove(ring)
             ring = Ring(thread, self._size, tracing=self.tracing)
@@ -343,7 +364,7 @@ def _note_death(thread: threading.Thread, ring: Ring) -> None:
     `threading.excepthook` belongs to everybody and is left alone. Where the attribute is missing nothing is noted.
     """
     hook = getattr(thread, "_invoke_excepthook", None)
-    if not callable(hook):
+    if not callable(hook) or isinstance(thread, threading._DummyThread):  # noqa: SLF001
         return
 
     def invoke(dying: threading.Thread) -> None:

@@ -162,6 +162,8 @@ class _Replay:
             self._records[state.number, operation.generation] = state.last_record = operation
             state.generation = max(state.generation, operation.generation)
             state.held = state.pending = state.consumed < operation.generation and not state.closed
+        elif kind in _WAITS and not operation.error:
+            state.held = state.pending = state.consumed < state.generation and not state.closed
         elif kind in _WAITS and operation.error and operation.generation == state.generation:
             state.held = not state.closed  # it was put back, and may be replaced
 

@@ -67,6 +67,8 @@ class Probe:
         event = self._device.record(stream, None if spare is None else spare.event)
         operation.generation = self._owner()._generation + 1  # type: ignore[union-attr]  # noqa: SLF001  # it is in record()
         self._state.last_record = operation
+        if self._state.unbound:
+            self._state.stamp(operation.generation)
         if spare is None:
             return Stamped(event, operation, self)
         spare.event, spare.operation = event, operation

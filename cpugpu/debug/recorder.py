@@ -29,13 +29,14 @@ def begin(ring: Ring, kind: Kind, state: EventState, device: Device, stream: Any
     operation.state = state
     operation.thread = thread = ring.thread
     operation.thread_name = thread._name  # type: ignore[attr-defined]  # noqa: SLF001  # the property costs 0.1 µs
-    frame = _getframe(2)
-    code = frame.f_code
-    if code is _RECORDING:
-        frame = _user_of(frame)
+    frame = _getframe(1).f_back
+    if frame is not None:  # the caller is no C function, as at exit, or at the start of a bare thread
         code = frame.f_code
-    operation.code = code
-    operation.instruction = frame.f_lasti
+        if code is _RECORDING:
+            frame = _user_of(frame)
+            code = frame.f_code
+        operation.code = code
+        operation.instruction = frame.f_lasti
     if stream is None and state.only_sight is not None:
         operation.sight = state.only_sight
     else:

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.journal import Kind, Operation, alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +68,8 @@ class EventState:
     generation: int = 0
     last_record: Operation | None = None
     consumed: int = 0  # the latest generation that a wait has consumed
-    consumer_told: bool = False  # a wait has raised HandoffClosed
-    producer_told: bool = False  # a record has
+    consumer_told: ThreadLike | None = None  # its wait has raised HandoffClosed
+    producer_told: ThreadLike | None = None  # its record has
     failed_generation: int = 0  # a wait for this generation has raised, so often in a row:
     failed_waits: int = 0
     declared_streams: dict[str, Any] = field(default_factory=dict)  # by role
@@ -77,15 +77,18 @@ class EventState:
     expected: dict[ThreadLike, int] = field(default_factory=dict)  # the generation that a thread's next wait is for
     usual: deque[tuple[Any, ...]] = field(default_factory=lambda: deque(maxlen=8))  # has passed the rules of streams
     standing: int = 0  # the latest generation that was reported for standing unconsumed
+    unbound: list[Any] = field(default_factory=list)  # payloads for the record that comes next
     payloads: dict[int, tuple[Any, int]] = field(default_factory=dict)  # id: (reference, generation)
     lookup: Callable[[], Any] = field(default=lambda: None)  # the event itself, while it lives
     died: Callable[[Any], str] = field(default=lambda thread: "")  # noqa: ARG005  what killed a thread
 
     @property
     def who_records(self) -> ThreadLike | None:
-        """The thread that is to record: the declared one, else the one that did (in `log` mode: that did last)."""
-        last = self.last_record
-        return self.declared_producer or self.producer or (None if last is None else last.thread)
+        """The thread that is to record: who did last, if it lives; else who was declared; else who did last."""
+        last = self.producer or (None if self.last_record is None else self.last_record.thread)
+        if last is not None and alive(last):
+            return last
+        return self.declared_producer or last
 
     def bind(self, operation: Operation) -> None:
         """`operation` is allowed: its thread plays the part. Anybody may fail or close."""
@@ -104,16 +107,20 @@ class EventState:
                 if self.expected:
                     self.expected.pop(operation.thread, None)
             elif error in _TOLD:
-                self.consumer_told = True
+                self.consumer_told = operation.thread
             elif operation.generation and error != "HandoffTimeout":
                 again = operation.generation == self.failed_generation
                 self.failed_generation = operation.generation
                 self.failed_waits = self.failed_waits + 1 if again else 1
         elif kind is _RECORD and error in _TOLD:
-            self.producer_told = True
+            self.producer_told = operation.thread
 
-    def stamp(self, payload: Any, generation: int) -> None:
-        """`payload` belongs to that generation."""
+    def stamp(self, generation: int) -> None:
+        """The payloads that were stamped since the last record belong to that generation."""
+        while self.unbound:
+            self._stamp(self.unbound.pop(), generation)
+
+    def _stamp(self, payload: Any, generation: int) -> None:
         try:
             reference: Any = weakref.ref(payload)
         except TypeError:  # it has no room for a weak reference: keep it, so that its id stays its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import itertools
 import logging
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cpugpu import settings
-from cpugpu.debug.journal import Kind, Operation, Ring, journal
+from cpugpu.debug.journal import Kind, Operation, Ring, alive, journal
 from cpugpu.debug.state import EventState
 from cpugpu.trace import Entry, TraceWriter
 from cpugpu.trace.format import FLAG_DEFAULT, FLAG_IMPLICIT, FLAG_MAIN, FLAG_TIMEOUT
@@ -34,6 +35,7 @@ class Tracing:
         self._writer: TraceWriter | None = None
         self._flushed_ns = 0
         self._beat_ns = 0
+        self._lock = -1
         self._path = self._parents = ""  # the file of this process, the one of the process that it was forked off
         self._ended: set[Ring] = set()
 
@@ -45,6 +47,7 @@ class Tracing:
         self._path = path
         limit = settings.tolerate(settings.trace_bytes, 512_000_000)
         try:
+            self._lock = _own(path)
             self._writer = TraceWriter(path, limit=limit, meta=_meta())
         except OSError as error:
             log.error("cpugpu: no trace is written: %s", error)
@@ -73,7 +76,7 @@ class Tracing:
         try:
             if entries:
                 self._writer.write(entries)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._writer = None
             journal.stop_tracing()
             log.error("cpugpu: the trace ends here: %s", error)
@@ -85,6 +88,7 @@ class Tracing:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
+            os.close(self._lock)
             journal.stop_tracing()
 
     def forked(self) -> None:
@@ -96,7 +100,7 @@ class Tracing:
     def note_deaths(self) -> None:
         """Write down which threads have ended since the last time."""
         for ring in journal.rings():
-            if ring not in self._ended and not ring.thread.is_alive():
+            if ring not in self._ended and not alive(ring.thread):
                 self._ended.add(ring)
                 operation = journal.note(Kind.ENDED, _NO_EVENT, thread=ring.thread, thread_name=ring.thread.name)
                 operation.detail = ring.death
@@ -174,12 +178,24 @@ def _place(code: Any, instruction: int) -> str:
     return operation.place
 
 
+def _own(path: str) -> int:
+    """Lock the file, for as long as the process lives: a spawned child with the same setting shall not overwrite it."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise OSError(f"{path} is being written by another process; CPUGPU_TRACE=trace-%p gives each its own") from None
+    except OSError:  # there are file systems without locks
+        pass
+    return file
+
+
 def _meta() -> dict[str, str | int]:
     return {
         "pid": os.getpid(),
         "python": sys.version.split()[0],
-        "argv": " ".join(sys.argv)[:1000],
+        "argv": " ".join(getattr(sys, "argv", []))[:1000],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "debug": settings.debug_mode(),
         "flush_seconds": str(FLUSH_SECONDS),
     }

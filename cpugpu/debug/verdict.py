@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from typing import Any
 
 from cpugpu.debug.journal import Operation, journal
@@ -15,6 +16,7 @@ log = logging.getLogger("cpugpu")
 
 #: How many entries of its history a violation carries.
 _HISTORY = 16
+_within = threading.local()
 
 
 def judge(operation: Operation, found: list[tuple[str, str]], *, raising: bool) -> ProtocolViolation | None:
@@ -22,6 +24,16 @@ def judge(operation: Operation, found: list[tuple[str, str]], *, raising: bool) 
 
     What becomes an exception is not logged: whoever gets it decides.
     """
+    if getattr(_within, "judging", False):
+        return None  # a handler of the logger uses an event and breaks a rule, too
+    _within.judging = True
+    try:
+        return _judge(operation, found, raising=raising)
+    finally:
+        _within.judging = False
+
+
+def _judge(operation: Operation, found: list[tuple[str, str]], *, raising: bool) -> ProtocolViolation | None:
     sentence = None
     for name, message in found:
         journal.violation(operation, name, message)

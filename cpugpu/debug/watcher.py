@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpugpu.debug import hang, process, waits
 from cpugpu.debug.device_time import clocks
-from cpugpu.debug.journal import Kind, Operation, journal
+from cpugpu.debug.journal import Kind, Operation, alive, journal
 from cpugpu.debug.rules import Moment, broken, rules_at
 from cpugpu.debug.state import EventState
 from cpugpu.debug.tracing import Tracing
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("cpugpu")
 
 _BEAT_SECONDS = 0.1
+#: How many stalled waits a report names in its first line.
+_NAMED = 3
 #: A beat that is late by less may be an ordinary matter of scheduling.
 _LATE_NS = 500_000_000
 _AT_BLOCKED, _AT_LIFE = rules_at(Moment.BLOCKED), rules_at(Moment.LIFE)
@@ -47,12 +49,12 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._requests: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._events: weakref.WeakSet[InstrumentedEvent] = weakref.WeakSet()
-        self._events_lock = threading.Lock()
+        self._events_lock = threading.RLock()  # a finalizer or a signal handler may come in
         self._dropped: deque[EventState] = deque()
         self._due_ns = 0
         self._process_state = EventState("", number=0)  # for what is about no event
         self._tracing = Tracing()
-        self._prepared = False
+        self._prepared = self._answers = False
         self.paused = False  # new events do not start the thread: for tests and examples, which call beat()
 
     def watch(self, event: InstrumentedEvent) -> None:
@@ -60,8 +62,10 @@ class Watcher:
         with self._events_lock:
             self._events.add(event)
         weakref.finalize(event, self._dropped.append, event.state).atexit = False
-        if self._thread is None and not self.paused:
-            self.start()
+        if not self.paused:
+            self._answer_signal()
+            if self._thread is None:
+                self.start()
 
     def start(self) -> None:
         """Start the thread, and once in this process the trace and the handlers of SIGUSR2 and of the exit."""
@@ -71,11 +75,17 @@ class Watcher:
             if not self._prepared:
                 self._prepared = True
                 self._tracing.start()
-                atexit.register(self.at_exit)
-                _answer_signal(self._requests)
+                if not process.forks:  # a child has inherited it
+                    atexit.register(self.at_exit)
             self._due_ns = 0
-            self._thread = threading.Thread(target=self._loop, name="cpugpu watcher", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._loop, name="cpugpu watcher", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no room for a thread, or the interpreter ends
+                self.paused = True
+                log.warning("cpugpu: nobody watches for stalls: %s", error)
+                return
+            self._thread = thread
 
     def stop(self) -> None:
         """End the thread, after a last beat."""
@@ -86,7 +96,7 @@ class Watcher:
             thread.join()
 
     def beat(self, now_ns: int | None = None, *, exiting: bool = False) -> None:
-        """Look at everything once. `now_ns`: what time it is; `exiting`: the main thread has ended."""
+        """Look at everything once. `now_ns`: what time it is; `exiting`: the interpreter ends."""
         now_ns = time.perf_counter_ns() if now_ns is None else now_ns
         self._look_at_dropped()
         self._look_at_waits(now_ns, exiting=exiting)
@@ -98,7 +108,7 @@ class Watcher:
 
     def report(self, title: str) -> str:
         """The report on all open waits, as a text."""
-        found = waits.open_waits()
+        found = waits.open_waits(time.perf_counter_ns())
         waits.find_cycles(found, self._ignored())
         return hang.report(title, found, time.perf_counter_ns())
 
@@ -106,7 +116,7 @@ class Watcher:
         """The interpreter ends: report what is still open, and end the thread and the trace."""
         self.stop()
         self.beat(exiting=True)
-        if waits.open_waits():
+        if waits.open_waits(time.perf_counter_ns()):
             log.warning("%s", self.report("cpugpu: the interpreter ends while threads wait"))
         for event in self._living():
             self._judge_life(Kind.EXIT, event.state)
@@ -114,9 +124,9 @@ class Watcher:
 
     def forked(self) -> None:
         """In the child of a fork: a new watcher, for the thread is gone."""
-        tracing = self._tracing
+        tracing, answers = self._tracing, self._answers
         self.__init__()  # type: ignore[misc]
-        self._tracing = tracing
+        self._tracing, self._answers = tracing, answers
         tracing.forked()
 
     # -- what a beat looks at ------------------------------------------------------------------------------------------
@@ -144,11 +154,11 @@ class Watcher:
         journal.keep(found)
 
     def _look_at_waits(self, now_ns: int, *, exiting: bool) -> None:
-        found = waits.open_waits()
+        found = waits.open_waits(now_ns)
         if not found:
             return
         waits.find_cycles(found, self._ignored())
-        stalled = []
+        stalled: list[Operation] = []
         for operation in found:
             state = operation.state
             age = now_ns - (operation.ready_ns or operation.begin_ns)
@@ -160,18 +170,18 @@ class Watcher:
             if operation.overdue and not operation.stall_reported:
                 operation.stall_reported = True
                 stalled.append(operation)
-        for operation in stalled:
-            title = f"cpugpu: {operation.thread_name} stalls in {operation.kind.value}() of {operation.event!r}"
-            log.warning(
-                "%s", hang.report(title, [operation, *(each for each in found if each is not operation)], now_ns)
-            )
+        if stalled:
+            names = [f"{each.thread_name} stalls in {each.kind.value}() of {each.event!r}" for each in stalled[:_NAMED]]
+            more = f" and {len(stalled) - _NAMED} more" if len(stalled) > _NAMED else ""
+            others = (each for each in found if each not in stalled)
+            log.warning("%s", hang.report(f"cpugpu: {', '.join(names)}{more}", [*stalled, *others], now_ns))
 
     def _look_at_records(self, now_ns: int) -> None:
         for event in self._living():
             state, last = event.state, event.state.last_record
             if last is None or last.generation <= max(state.consumed, state.standing) or state.consumer is None:
                 continue
-            if not state.consumer.is_alive() and state.judged:
+            if not alive(state.consumer) and state.judged:
                 event.look()
                 last.overdue = state.stall_ns is not None and now_ns - last.begin_ns >= state.stall_ns // 2
                 if self._find(_AT_STANDING, last):
@@ -205,10 +215,18 @@ class Watcher:
 
     def _beat_in_time(self) -> None:
         now_ns = time.perf_counter_ns()
-        due_ns, self._due_ns = self._due_ns, now_ns + int(_BEAT_SECONDS * 1e9)
-        if due_ns and now_ns - due_ns >= _LATE_NS:
-            self.missed(due_ns, now_ns)
-        self.beat(now_ns, exiting=not threading.main_thread().is_alive())
+        if self._due_ns and now_ns - self._due_ns >= _LATE_NS:
+            self.missed(self._due_ns, now_ns)
+        self.beat(now_ns)
+        self._due_ns = time.perf_counter_ns() + int(_BEAT_SECONDS * 1e9)  # a slow beat is no stop of the others
+
+    def _answer_signal(self) -> None:
+        """Report on SIGUSR2, unless the program has a use for that signal. Only the main thread can say so."""
+        if self._answers or threading.current_thread() is not threading.main_thread():
+            return
+        self._answers = True
+        if signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
+            signal.signal(signal.SIGUSR2, lambda *_: self._requests.put("report"))
 
     def _living(self) -> list[InstrumentedEvent]:
         with self._events_lock:
@@ -216,12 +234,6 @@ class Watcher:
 
     def _ignored(self) -> list[threading.Thread]:
         return [] if self._thread is None else [self._thread]
-
-
-def _answer_signal(requests: queue.SimpleQueue[str]) -> None:
-    """Report on SIGUSR2, unless the program has a use for that signal, or this is not the main thread."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
-        signal.signal(signal.SIGUSR2, lambda *_: requests.put("report"))
 
 
 #: The watcher of this process.

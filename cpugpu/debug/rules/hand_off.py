@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.journal import Kind, Operation, alive
 from cpugpu.debug.rules.registry import Moment, rule
 from cpugpu.debug.state import EventState, ThreadLike
 from cpugpu.errors import HandoffClosed
@@ -14,7 +14,7 @@ _HOT_LOOP = 3
 
 def _other(bound: ThreadLike | None, operation: Operation) -> bool:
     """Does the part belong to another thread, which is still there to play it?"""
-    return bound is not None and bound is not operation.thread and bound.is_alive()
+    return bound is not None and bound is not operation.thread and alive(bound)
 
 
 @rule(
@@ -35,7 +35,7 @@ def double_record(state: EventState, operation: Operation) -> str | None:
         return None
     last, consumer = state.last_record, state.consumer
     made = f", recorded at {last.place} by {last.thread_name}" if last is not None and last.place else ""
-    gone = f"; {consumer.name}, its consumer, {state.end(consumer)}" if consumer and not consumer.is_alive() else ""
+    gone = f"; {consumer.name}, its consumer, {state.end(consumer)}" if consumer and not alive(consumer) else ""
     return (
         f"{operation.thread_name} calls record() on {state.name!r} before the previous event was consumed by wait()"
         f" (generation {state.generation}{made}{gone})"
@@ -159,9 +159,9 @@ def self_wait(state: EventState, operation: Operation) -> str | None:
 def wait_after_close(state: EventState, operation: Operation) -> str | None:
     """A closed event hands nothing over: a thread that waits for it again has missed the end.
 
-    The first wait that learns of the end breaks no rule.
+    The first wait by which a thread learns of the end breaks no rule.
     """
-    if state.closed and state.consumer_told:
+    if state.closed and state.consumer_told is operation.thread:
         return f"{operation.thread_name} waits for {state.name!r}, which is closed, as an earlier wait was told"
     return None
 
@@ -178,9 +178,9 @@ def wait_after_close(state: EventState, operation: Operation) -> str | None:
 def record_after_close(state: EventState, operation: Operation) -> str | None:
     """A closed event hands nothing over: a thread that records it again works for nobody.
 
-    The first record that learns of the end breaks no rule.
+    The first record by which a thread learns of the end breaks no rule.
     """
-    if state.closed and state.producer_told:
+    if state.closed and state.producer_told is operation.thread:
         return f"{operation.thread_name} records {state.name!r}, which is closed, as an earlier record was told"
     return None
 
@@ -221,9 +221,9 @@ def never_consumed(state: EventState, operation: Operation) -> str | None:
     consumer that was told of the close has not missed anything.
     """
     last = state.last_record
-    if last is None or last.generation <= state.consumed or state.consumer_told:
+    if last is None or last.generation <= state.consumed or state.consumer_told is not None:
         return None
-    if operation.kind is Kind.CLOSE and (state.consumer is None or state.consumer.is_alive()):
+    if operation.kind is Kind.CLOSE and (state.consumer is None or alive(state.consumer)):
         return None  # it may still be told
     when = {Kind.CLOSE: "closed", Kind.COLLECTED: "garbage collected"}.get(operation.kind, "left at exit")
     return (
@@ -247,7 +247,7 @@ def payload_generation(state: EventState, operation: Operation) -> str | None:
     together. An exception that is swallowed between filling and recording hands the previous payload over again.
     """
     stamped = operation.detail
-    if stamped == operation.generation:
+    if not operation.generation or stamped == operation.generation:
         return None
     what = f"of generation {stamped}" if stamped else "which nobody has stamped"
     return (

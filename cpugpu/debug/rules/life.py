@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.journal import Kind, Operation, alive
 from cpugpu.debug.rules.registry import Moment, rule
 from cpugpu.debug.state import EventState
 from cpugpu.debug.waits import describe_cycle
@@ -21,11 +21,16 @@ _WAITS = (Kind.WAIT, Kind.SYNCHRONIZE)
 def producer_died(state: EventState, operation: Operation) -> str | None:
     """A wait needs somebody who may still record.
 
-    The thread that used to record has ended, nothing is recorded, and the wait would last for ever.
+    The thread that used to record was ended by an exception, or has ended and nobody has taken its place for
+    CPUGPU_STALL_SECONDS; nothing is recorded, and the wait has no timeout: it would last for ever.
     """
     producer = state.who_records
-    if operation.ready_ns or state.held or state.closed or producer is None or producer.is_alive():
+    if operation.timeout is not None:
         return None
+    if operation.ready_ns or state.held or state.closed or producer is None or alive(producer):
+        return None
+    if not state.died(producer) and not operation.overdue:
+        return None  # another thread may be about to take the part over
     last = state.last_record
     made = f", generation {last.generation} at {last.place}" if last is not None else ", and has recorded nothing"
     return (
@@ -47,7 +52,7 @@ def consumer_died(state: EventState, operation: Operation) -> str | None:
     The thread that used to wait was ended by an exception, or has ended long ago, and a record has been standing since.
     """
     consumer = state.consumer
-    if not state.held or state.closed or consumer is None or consumer.is_alive():
+    if not state.held or state.closed or consumer is None or alive(consumer):
         return None
     if not state.died(consumer) and not operation.overdue:
         return None  # another thread may be about to take the part over
@@ -106,11 +111,13 @@ def sync_too_long(state: EventState, operation: Operation) -> str | None:
     on=_WAITS,
     bugs="python/cpython#87135 (daemon threads that block while the interpreter ends)",
     fix="Close the event and join the thread before the main thread ends.",
+    advice=True,
 )
 def waiting_at_exit(state: EventState, operation: Operation) -> str | None:
-    """When the main thread ends, nobody may still wait.
+    """When the interpreter ends, nobody may still wait.
 
-    A waiting thread keeps the process from ending; a waiting daemon thread is frozen in the middle of it.
+    A daemon thread that waits is frozen in the middle of it. (One that is no daemon keeps the process from ending,
+    which is a stall, or a deadlock.)
     """
     if not operation.exiting:
         return None
