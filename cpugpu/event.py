@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("cpugpu")
 
 _numbers = itertools.count(1)
-#: CPython 3.10 may handle a signal between any two instructions: there one call into C has to acquire and store.
-_SIGNALS_ANYWHERE = sys.version_info < (3, 11)
 _CLOSED = HandoffClosed("closed")
 #: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
 _POLL_SECONDS = 0.001
@@ -264,28 +262,33 @@ class CpuGpuEvent:
         if not self._acquire_gate(map(self._gate.acquire, (True,), (seconds,))):
             raise self._timed_out()
 
-    def _acquire_gate(self, attempts: Iterator[bool]) -> bool:
-        """Try once to take the token from the gate; also when Ctrl-C comes, it is never lost.
+    # Try once to take the token from the gate; also when Ctrl-C comes, it is never lost. A signal that arrives when the
+    # lock has been acquired raises right after the call, before its result is stored. So an attempt is the step of an
+    # iterator: CPython looks for signals after calls and jumps, and there is neither between that step and the store.
+    if sys.version_info >= (3, 11):
 
-        A signal that arrives when the lock has been acquired raises right after the call, before its result is stored.
-        An attempt is therefore the step of an iterator: CPython looks for signals after calls and jumps, and there is
-        neither between that step and the store. (3.10 looks anywhere. To store by one call into C there would serve all
-        of them, but costs an eighth of a round trip.)
-        """
-        acquired = False
-        stored: list[bool] = []
-        try:
-            if _SIGNALS_ANYWHERE:
-                stored.extend(itertools.islice(attempts, 1))
-            else:
+        def _acquire_gate(self, attempts: Iterator[bool]) -> bool:
+            acquired = False
+            try:
                 for acquired in attempts:  # noqa: B007
                     break
-        except BaseException:
-            acquired = acquired or True in stored
-            if acquired:
-                self._give_back()
-            raise
-        return acquired or True in stored
+            except BaseException:
+                if acquired:
+                    self._give_back()
+                raise
+            return acquired
+
+    else:  # which looks anywhere: one call into C acquires and stores; it would serve all, a little slower
+
+        def _acquire_gate(self, attempts: Iterator[bool]) -> bool:
+            acquired: list[bool] = []
+            try:
+                acquired.extend(itertools.islice(attempts, 1))
+            except BaseException:
+                if True in acquired:
+                    self._give_back()
+                raise
+            return True in acquired
 
     def _warn_of_stall(self, seconds: float) -> None:
         log.warning(
