@@ -1,55 +1,41 @@
 """pytest as the runner of scenarios: a file `stress_*.py` is collected, each scenario in it is an item.
 
 pytest brings collection, selection, `-n` (pytest-xdist), JUnit and hang limits (pytest-timeout). This plugin adds a
-time budget, a seed, the device, the class under test, the outcome tables, and the line that replays a failure. Loading
-it imports no torch.
+time budget, a seed, the device, the class under test, the outcome tables, and the line that replays a failure.
+
+The scenarios that were selected are run as a campaign before pytest's own loop: side by side, each turn in a process of
+its own, most time for what promises news. Pytest's loop then only says how each came out. In a worker of pytest-xdist
+(`-n`) they are hammered in that worker, one after the other, each for the same time. Loading this imports no torch.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import inspect
 import json
-import math
 import os
-import random
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from cpugpu import settings
+from cpugpu.campaign import Entry, Item, Run, Shard, Target
 from cpugpu.device import Device
+from cpugpu.device.simulated import SimulatedDevice
 from cpugpu.hammer import Result, choose_device, hammer
-from cpugpu.report import failure_text, outcome_table
+from cpugpu.job import Job, run_job
+from cpugpu.pytest_options import OPTIONS, Options, add_options, load_subject, read_options
+from cpugpu.report import item_text, outcome_table
 from cpugpu.rig import Scenario
 
 _PROPERTY = "cpugpu"
 #: pytest-timeout is the last line of defence: a scenario that hangs is reported by the hammer long before.
 _MARGIN_SECONDS = 60.0
-
-_OPTIONS = {
-    "seconds": ("10", "SECONDS", "time for all scenarios together, in seconds (default 10)"),
-    "seed": ("", "SEED[@N]", "seed of all random choices (default CPUGPU_SEED, else drawn); @N repeats execution N"),
-    "device": ("auto", "auto|accelerator|sim", "auto (default): the accelerator where there is one, else simulated"),
-    "subject": ("", "MODULE:CLASS", "the class that scenarios make their events of; may be given more than once"),
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options as they were given, checked as far as that needs no import."""
-
-    seconds: float
-    seed: int
-    iteration: int | None
-    device: str
-    subjects: tuple[str, ...]
-    workers: int
-    worker: int | None
 
 
 @dataclass(frozen=True)
@@ -57,31 +43,27 @@ class Bench:
     """What running a scenario needs: the device (a function of the seed) and the classes under test."""
 
     make_device: Callable[[int], Device]
+    device: str
     subjects: tuple[tuple[str, Callable[[], Any]], ...]
 
 
+_BEGAN_KEY = pytest.StashKey[float]()
 _OPTIONS_KEY = pytest.StashKey[Options]()
 _BENCH_KEY = pytest.StashKey[Bench]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Each option has a twin in the ini file."""
-    group = parser.getgroup("cpugpu", "cpugpu: scenarios under stress")
-    for name, (default, metavar, text) in _OPTIONS.items():
-        kind: Literal["args", "string"] = "args" if name == "subject" else "string"
-        action = "append" if name == "subject" else "store"
-        group.addoption(f"--stress-{name}", action=action, default=None, metavar=metavar, help=text)
-        parser.addini(f"stress_{name}", text, default=default, type=kind)
+    """Ours: `--stress-...`, each with a twin in the ini file."""
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options. The device and the subjects are looked for only if this run is about scenarios."""
-    try:
-        config.stash[_OPTIONS_KEY] = _read_options(config)
+    config.stash[_BEGAN_KEY] = time.monotonic()
+    with _told():
+        config.stash[_OPTIONS_KEY] = read_options(config)
         if _asked(config):
             _bench(config)
-    except ValueError as error:
-        pytest.exit(f"cpugpu: {error}", returncode=2)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -90,7 +72,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return []
     options = config.stash[_OPTIONS_KEY]
     device = _bench(config).make_device(options.seed).describe()
-    return [f"cpugpu: device {device}", f"cpugpu: seed {options.seed}, {options.seconds:g} s in all"]
+    part = f", part {options.part}" if options.part.of > 1 else ""
+    return [f"cpugpu: device {device}", f"cpugpu: seed {options.seed}, {options.seconds:g} s in all{part}"]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -108,13 +91,27 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Divide the time among the scenarios that were selected."""
-    mine = [item for item in items if isinstance(item, StressItem)]
+    """Leave the scenarios of other parts to them. In a worker of pytest-xdist, divide the time among the others."""
     options = config.stash[_OPTIONS_KEY]
+    mine = [item for item in items if isinstance(item, StressItem)]
+    if options.part.of > 1:
+        taken = options.part.take(mine)
+        others = [item for item in mine if item not in taken]
+        items[:] = [item for item in items if item not in others]
+        config.hook.pytest_deselected(items=others)
+        mine = taken
     for item in mine:
         item.seconds = options.seconds * min(options.workers, len(mine)) / len(mine)
         if config.pluginmanager.hasplugin("timeout"):
             item.add_marker(pytest.mark.timeout(item.seconds + _MARGIN_SECONDS))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Run the scenarios as a campaign; pytest's loop then finds the results."""
+    mine = [item for item in session.items if isinstance(item, StressItem)]
+    if mine and not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
+        _run_campaign(session.config, mine)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -138,33 +135,75 @@ class StressFile(pytest.Module):
             subjects = _bench(self.config).subjects
         except ValueError as error:
             raise self.CollectError(f"cpugpu: {error}") from error
-        for value in vars(self.obj).values():
+        for attribute, value in vars(self.obj).items():
             if not isinstance(value, Scenario) or value.module != self.obj.__name__:
                 continue
             if not subjects or not value.takes_subject:
-                yield self._item(value, "")
+                yield self._item(value, attribute, "")
                 continue
             for name, subject in subjects:
-                yield self._item(value.on(subject), name)
+                yield self._item(value.on(subject), attribute, name)
 
-    def _item(self, scenario: Scenario, subject: str) -> StressItem:
-        return StressItem.from_parent(self, name=scenario.title, scenario=scenario, subject=subject)
+    def _item(self, scenario: Scenario, attribute: str, subject: str) -> StressItem:
+        return StressItem.from_parent(
+            self, name=scenario.title, scenario=scenario, attribute=attribute, subject=subject
+        )
 
 
 class StressItem(pytest.Item):
     """A scenario with its subject."""
 
-    def __init__(self, *, scenario: Scenario, subject: str, **kwargs: Any) -> None:
+    def __init__(self, *, scenario: Scenario, attribute: str, subject: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scenario = scenario
+        self.attribute = attribute  # its name in the module
         self.subject = subject
         self.seconds = 0.0
+        self.outcome: Item | None = None  # what the campaign has found
 
     def runtest(self) -> None:
-        """Hammer it."""
+        """Say how it came out; in a worker of pytest-xdist, hammer it."""
+        reason = self.unfit()
+        if reason:
+            pytest.skip(reason)
+        if self.outcome is None:
+            self.outcome = self._hammered()
+        item = self.outcome
+        if item.result is not None:
+            self.user_properties.append((_PROPERTY, json.dumps(item.result.to_dict())))
+        if not item.passed:
+            raise StressFailed(item_text(item))
+
+    def unfit(self) -> str:
+        """Why it cannot run here; empty if it can."""
         missing = self.scenario.missing()
         if missing:
-            pytest.skip(f"{self.scenario.subject_name} has no {' and no '.join(missing)}()")
+            return f"{self.scenario.subject_name} has no {' and no '.join(missing)}()"
+        options = self.config.stash[_OPTIONS_KEY]
+        return self.scenario.unfit(_bench(self.config).make_device(options.seed))
+
+    def target(self) -> Target:
+        """What another process needs to find it."""
+        story = inspect.getdoc(sys.modules[self.scenario.function.__module__]) or ""
+        return Target(
+            nodeid=self.nodeid,
+            path=str(self.path),
+            module=self.scenario.module,
+            name=self.attribute,
+            subject=self.subject,
+            title=self.scenario.title,
+            story=story.partition("\n\n    $ ")[0],
+            racy=self.scenario.racy,
+        )
+
+    def replay(self) -> str:
+        """The command as it is typed where this run was started, up to the seed."""
+        path = os.path.relpath(self.path, self.config.invocation_params.dir)
+        subject = f" --stress-subject={self.subject}" if self.subject else ""
+        device = self.config.stash[_OPTIONS_KEY].device
+        return f"cpugpu stress '{path}::{self.name}' --stress-device={device}{subject}"
+
+    def _hammered(self) -> Item:
         options = self.config.stash[_OPTIONS_KEY]
         result = hammer(
             self.scenario,
@@ -173,9 +212,8 @@ class StressItem(pytest.Item):
             seed=options.seed,
             iteration=options.iteration,
         )
-        self.user_properties.append((_PROPERTY, json.dumps(result.to_dict())))
-        if not result.passed:
-            raise StressFailed(failure_text(result, self._replay(options)))
+        shard = Shard(0, self.target(), options.device, options.seed, self.seconds, replay=self.replay())
+        return Run(entries=[Entry(shard, result, None, shard.replay)]).items[0]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The report of a failed scenario, without our own frames."""
@@ -187,12 +225,6 @@ class StressItem(pytest.Item):
         """Where it is."""
         return self.path, self.scenario.function.__code__.co_firstlineno - 1, self.name
 
-    def _replay(self, options: Options) -> str:
-        """The command as it is typed where this run was started, up to the seed."""
-        path = os.path.relpath(self.path, self.config.invocation_params.dir)
-        subject = f" --stress-subject={self.subject}" if self.subject else ""
-        return f"cpugpu stress '{path}::{self.name}' --stress-device={options.device}{subject}"
-
 
 class StressFailed(Exception):
     """A scenario did what it should not have; the text is the report."""
@@ -202,32 +234,10 @@ def _asked(config: pytest.Config) -> bool:
     """Does the command line name an option of ours, or a path that looks like scenarios?"""
     if config.option.collectonly:
         return False
-    if any(config.getoption(f"--stress-{name}") is not None for name in _OPTIONS):
+    if any(config.getoption(f"--stress-{name}") is not None for name in OPTIONS):
         return True
     paths = (Path(str(argument).split("::")[0]) for argument in config.args)
     return any(part.startswith("stress") for path in paths for part in path.parts)
-
-
-def _value(config: pytest.Config, name: str) -> Any:
-    value = config.getoption(f"--stress-{name}")
-    return config.getini(f"stress_{name}") if value is None else value
-
-
-def _read_options(config: pytest.Config) -> Options:
-    worker: dict[str, Any] = getattr(config, "workerinput", {})
-    seed, iteration = _parse_seed(str(_value(config, "seed")))
-    if seed is None:
-        seed = worker.get("cpugpu_seed", random.SystemRandom().randrange(2**32))
-    number = re.search(r"\d+$", str(worker.get("workerid", "")))
-    return Options(
-        seconds=_parse_seconds(str(_value(config, "seconds"))),
-        seed=seed,
-        iteration=iteration,
-        device=str(_value(config, "device")),
-        subjects=tuple(_value(config, "subject")),
-        workers=int(worker.get("workercount", 1)),
-        worker=int(number[0]) if number else None,
-    )
 
 
 def _bench(config: pytest.Config) -> Bench:
@@ -236,52 +246,53 @@ def _bench(config: pytest.Config) -> Bench:
     if bench is None:
         settings.debug_mode(), settings.stall_seconds()  # a wrong one is better told here than by every scenario
         options = config.stash[_OPTIONS_KEY]
+        make_device = choose_device(options.device, index=options.worker)
+        simulated = isinstance(make_device(options.seed), SimulatedDevice)
         bench = config.stash[_BENCH_KEY] = Bench(
-            make_device=choose_device(options.device, index=options.worker),
-            subjects=tuple((text, _load_subject(text, config)) for text in options.subjects),
+            make_device=make_device,
+            device="sim" if simulated else "accelerator",
+            subjects=tuple((text, load_subject(text, config)) for text in options.subjects),
         )
     return bench
 
 
-def _parse_seconds(text: str) -> float:
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Bad input is one line, and exit status 2."""
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"--stress-seconds={text}: allowed is a number of seconds above 0")
-    return seconds
+        yield
+    except ValueError as error:
+        pytest.exit(f"cpugpu: {error}", returncode=2)
 
 
-def _parse_seed(text: str) -> tuple[int | None, int | None]:
-    seed, at, iteration = text.partition("@")
-    if not text:
-        return settings.seed(), None
-    if not (seed.isascii() and seed.isdigit() and (not at or (iteration.isascii() and iteration.isdigit()))):
-        raise ValueError(f"--stress-seed={text}: allowed is an integer from 0, or one and an execution, 123@45")
-    return int(seed), int(iteration) if at else None
-
-
-def _load_subject(text: str, config: pytest.Config) -> Callable[[], Any]:
-    allowed = "allowed is MODULE:CLASS, a class with record() and wait() that is made without arguments"
-    module, colon, name = text.partition(":")
-    if not (module and colon and name):
-        raise ValueError(f"--stress-subject={text}: {allowed}")
-    here = str(config.invocation_params.dir)
-    if here not in sys.path:  # as `python -m` does, for subjects beside the scenarios
-        sys.path.insert(0, here)
-    try:
-        subject: Callable[[], Any] = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise ValueError(
-            f"--stress-subject={text} does not import ({type(error).__name__}: {error}); {allowed}"
-        ) from error
-    missing = [f"{method}()" for method in ("record", "wait") if not callable(getattr(subject, method, None))]
-    if missing:
-        raise ValueError(f"--stress-subject={text} has no {' and no '.join(missing)}; {allowed}")
-    if not callable(subject):
-        raise ValueError(f"--stress-subject={text} is no class; {allowed}")
-    return subject
+def _run_campaign(config: pytest.Config, items: Sequence[StressItem]) -> None:
+    """Run the scenarios, and hand each item what was found."""
+    options, bench = config.stash[_OPTIONS_KEY], _bench(config)
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    fit = {item.nodeid: item for item in items if not item.unfit()}
+    with _told(), capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        run = run_job(
+            Job(
+                targets=[item.target() for item in fit.values()],
+                scenarios={nodeid: item.scenario for nodeid, item in fit.items()},
+                replays={nodeid: item.replay() for nodeid, item in fit.items()},
+                skipped=[(item.nodeid, item.unfit()) for item in items if item.nodeid not in fit],
+                device=bench.device,
+                description=bench.make_device(options.seed).describe(),
+                seed=options.seed,
+                iteration=options.iteration,
+                seconds=options.seconds,
+                part=options.part,
+                processes=options.processes,
+                report=options.report,
+                ray=options.ray,
+                began=config.stash[_BEGAN_KEY],
+            ),
+            write=reporter.write_line if reporter else print,
+        )
+    for item in run.items:
+        fit[item.target.nodeid].outcome = item
 
 
 def _results(stats: Iterable[Iterable[Any]]) -> Iterator[Result]:

@@ -27,7 +27,11 @@ from __future__ import annotations
 
 import enum
 import inspect
+import os
+import random
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
@@ -72,8 +76,11 @@ class Rig(Protocol):
     def run(self, *functions: Callable[[], object]) -> None:
         """Start a thread for each function, all together, and join them. A thread that raises fails the scenario."""
 
-    def stream(self, priority: int = 0) -> Any:
-        """A stream of its own, other than the default one."""
+    def stream(self, priority: int = 0, device: int = 0) -> Any:
+        """A stream of its own, other than the default one. `device`: of which of the engine's devices."""
+
+    def on(self, stream: Any) -> AbstractContextManager[None]:
+        """Make `stream` the calling thread's current stream for the length of a `with` block."""
 
     def event(self) -> Any:
         """A bare device event, with `record`, `wait`, `query` and `synchronize`."""
@@ -81,7 +88,7 @@ class Rig(Protocol):
     def busy(self, stream: Any) -> bool:
         """Does `stream` hold work that is not done?"""
 
-    def buffer(self, value: int, size: int = 1) -> Any:
+    def buffer(self, value: int, size: int = 1, device: int = 0) -> Any:
         """Device memory: `size` integers that hold `value`."""
 
     def fill(self, target: Any, value: int, stream: Any) -> None:
@@ -113,8 +120,35 @@ class Rig(Protocol):
     def pause(self) -> None:
         """A place where a thread may be late."""
 
+    def random(self) -> random.Random:
+        """The execution's own source of random choices: the same ones when the execution is repeated by its seed."""
+
     def break_driver(self) -> None:
         """Let the calling thread's next record or wait on a device event raise `DeviceError`, as a driver may."""
+
+
+def _accelerated(device: Any) -> bool:
+    return device.name.partition(":")[0] not in ("sim", "host")
+
+
+#: What a scenario may say that it runs on `only`: does a device, or this interpreter, have it, and the reason if not.
+PLACES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "accelerator": (_accelerated, "needs a real accelerator, with torch's own memory and streams"),
+    "cuda": (lambda device: device.name.partition(":")[0] == "cuda", "needs CUDA or ROCm: it captures a CUDA graph"),
+    "simulator": (
+        lambda device: device.name.partition(":")[0] == "sim",
+        "needs the simulated device: a kernel that waits for the host would never end on a real one",
+    ),
+    "two devices": (lambda device: len(device.each()) > 1, "needs two devices of one kind, to choose from"),
+    "no GIL": (
+        lambda _: not getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "needs an interpreter without a GIL (CPython 3.13t or later)",
+    ),
+    "fork": (
+        lambda device: hasattr(os, "fork") and not _accelerated(device),
+        "needs os.fork(), and a device that a forked child can use: CUDA cannot be initialised again in one",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +167,8 @@ class Scenario:
     racy: bool = False
     #: Rules of the debug mode that the scenario breaks on purpose.
     breaks: tuple[str, ...] = ()
+    #: What it cannot do without: names of `PLACES`.
+    only: tuple[str, ...] = ()
     #: The class that is put in the place of the parameter `make_event`; None for its default.
     subject: Callable[[], Any] | None = None
 
@@ -152,6 +188,10 @@ class Scenario:
     def missing(self) -> list[str]:
         """The methods that the class under test lacks."""
         return [name for name in self.needs if not hasattr(self.subject, name)] if self.subject else []
+
+    def unfit(self, device: Any) -> str:
+        """Why it cannot run here, on `device` (a `cpugpu.device.Device`); empty if it can."""
+        return next((PLACES[place][1] for place in self.only if not PLACES[place][0](device)), "")
 
     @property
     def title(self) -> str:
@@ -207,6 +247,7 @@ def scenario(
     needs: Iterable[str] = (),
     racy: bool = False,
     breaks: Iterable[str] = (),
+    only: Iterable[str] = (),
 ) -> Callable[[Callable[..., Hashable]], Scenario]: ...
 
 
@@ -220,11 +261,17 @@ def scenario(
     needs: Iterable[str] = (),
     racy: bool = False,
     breaks: Iterable[str] = (),
+    only: Iterable[str] = (),
 ) -> Scenario | Callable[[Callable[..., Hashable]], Scenario]:
     """Make a scenario of a function. Outcomes are given as a list, or as a mapping to what they mean.
 
-    Where accepted outcomes are listed, all others are forbidden. `needs`, `racy` and `breaks`: see `Scenario`.
+    Where accepted outcomes are listed, all others are forbidden. `needs`, `racy`, `breaks` and `only`: see `Scenario`.
+    `ValueError` for an `only` that is none of `PLACES`.
     """
+    places = tuple(only)
+    unknown = [place for place in places if place not in PLACES]
+    if unknown:
+        raise ValueError(f"only={unknown[0]!r}: allowed are {', '.join(map(repr, PLACES))}")
     accepted, interests, forbidden = _meanings(accept), _meanings(interesting), _meanings(forbid)
 
     def decorate(function: Callable[..., Hashable]) -> Scenario:
@@ -238,6 +285,7 @@ def scenario(
             needs=tuple(needs),
             racy=racy,
             breaks=tuple(breaks),
+            only=places,
         )
 
     return decorate if function is None else decorate(function)

@@ -13,6 +13,10 @@ that says what was given and what is allowed.
 | `CPUGPU_TRACE_MB`      | megabytes, for both files of a rotation | 512     |
 | `CPUGPU_DEVICE_TIME`   | `0`, `1`                                | `0`     |
 
+Which part of a campaign is this process's comes from whatever has started it: `RANK` and `WORLD_SIZE` (torchrun),
+`SLURM_PROCID` and `SLURM_NTASKS`, `BUILDKITE_PARALLEL_JOB` and `BUILDKITE_PARALLEL_JOB_COUNT`, the first pair that is
+set. `CI` means that nobody watches the terminal.
+
 `CPUGPU_TRACE` without `CPUGPU_DEBUG` means `CPUGPU_DEBUG=log`.
 """
 
@@ -105,6 +109,30 @@ def stall_seconds() -> float | None:
     if not 0 < seconds < math.inf:
         raise ValueError(f"CPUGPU_STALL_SECONDS={text!r} is neither a number of seconds above 0 nor 'off'")
     return seconds
+
+
+_PARTS = (
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT"),
+)
+
+
+def part() -> tuple[int, int] | None:
+    """Which part of a campaign is this process's, from 0, and of how many; None where nothing says so."""
+    for number, of in _PARTS:
+        texts = os.environ.get(number, ""), os.environ.get(of, "")
+        if not all(texts):
+            continue
+        if not all(text.isascii() and text.isdigit() for text in texts) or not int(texts[0]) < int(texts[1]):
+            raise ValueError(f"{number}={texts[0]!r} and {of}={texts[1]!r} are no number from 0 and a count above it")
+        return int(texts[0]), int(texts[1])
+    return None
+
+
+def in_ci() -> bool:
+    """Is this a CI job, whose log nobody watches live?"""
+    return os.environ.get("CI", "").strip().lower() not in ("", "0", "false")
 
 
 def tolerate(reader: Callable[[], _T], otherwise: _T) -> _T:

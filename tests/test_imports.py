@@ -17,8 +17,11 @@ PACKAGE = Path(cpugpu.__file__).parent
 ROOMS = [
     {"__main__"},
     {"cli", "pytest_plugin"},
+    {"pytest_options"},
+    {"job"},
     {"__init__"},
     {"report"},
+    {"campaign"},
     {"hammer"},
     {"debug"},
     {"trace", "annotate"},

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -321,6 +322,33 @@ class Journal:
             self.captured.clear()
             self.violations = 0
             self._broken.clear()
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """An empty journal, which no trace is written from, for the length of a `with` block; then it is as before.
+
+        For programs that play with the journal. What other threads do in the meantime is forgotten.
+        """
+        with self._lock:
+            rings = [(ring, ring.operations.copy(), ring.unwritten) for ring in self._rings]
+            held = self.violations, self._broken.copy(), self.captured.copy(), self.tracing
+            self.stop_tracing()
+            self.clear()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.clear()
+                self.violations, self._broken, captured, self.tracing = held
+                self.captured.update(captured)
+                before = [ring for ring, _, _ in rings]
+                new = [ring for ring in self._rings if ring not in before and alive(ring.thread)]
+                for ring in new:
+                    ring.unwritten = deque() if self.tracing else None
+                for ring, operations, unwritten in rings:
+                    ring.operations.extend(operations)
+                    ring.unwritten = unwritten
+                self._rings[:] = before + new
 
     def start_tracing(self) -> None:
         """From now on, keep what has ended for the trace file."""

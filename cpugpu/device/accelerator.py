@@ -74,6 +74,12 @@ class AcceleratorDevice:
         what = f", {runtime}" if self._cuda else ""
         return f"{self.name} ({module.get_device_name(self._index())}, torch {torch.__version__}{what})"
 
+    def each(self) -> Sequence[AcceleratorDevice]:
+        """With an index itself, else all devices of this kind."""
+        if self.index is not None:
+            return [self]
+        return [AcceleratorDevice(self.kind, index) for index in range(torch.accelerator.device_count())]
+
     def stream(self, priority: int = 0) -> Any:
         """A stream of torch's pool: 32 a device and priority, handed out in turn."""
         if self._cuda:

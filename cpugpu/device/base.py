@@ -72,6 +72,9 @@ class Device(Protocol):
     def describe(self) -> str:
         """One line for people: the name and what it is."""
 
+    def each(self) -> Sequence[Device]:
+        """The devices that this one stands for: with an index itself, else all of its kind, each with its index."""
+
     def stream(self, priority: int = 0) -> Stream:
         """A stream other than the default one. Lower numbers are higher priorities, a hint."""
 

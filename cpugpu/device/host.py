@@ -80,6 +80,10 @@ class HostDevice:
         """One line for people."""
         return "host (no device: the hand-off orders CPU threads)"
 
+    def each(self) -> Sequence[HostDevice]:
+        """There is one host."""
+        return [self]
+
     def stream(self, priority: int = 0) -> HostStream:  # noqa: ARG002
         """The one stream there is."""
         return HOST_STREAM

@@ -4,6 +4,8 @@
 grades, and the first execution of each forbidden one. `choose_device` says which device a runner gets.
 """
 
-from cpugpu.hammer.runner import Failure, Result, Row, choose_device, hammer
+from cpugpu.hammer.latency import Latencies
+from cpugpu.hammer.result import Failure, Result, Row, Step, combine
+from cpugpu.hammer.runner import choose_device, hammer
 
-__all__ = ["Failure", "Result", "Row", "choose_device", "hammer"]
+__all__ = ["Failure", "Latencies", "Result", "Row", "Step", "choose_device", "combine", "hammer"]

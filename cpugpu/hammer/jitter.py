@@ -10,6 +10,7 @@ from typing import Any
 from cpugpu.device import Device, DeviceEvent
 from cpugpu.device.simulated import HeavyTail
 from cpugpu.errors import DeviceError
+from cpugpu.hammer.diary import Diary
 
 #: A kernel is late more often than a thread, and never by the longest lengths: a stream has many kernels.
 _KERNEL_IDLE, _KERNEL_LONGEST = 0.5, 1e-2
@@ -22,18 +23,24 @@ class _ThreadState(threading.local):
 
 
 class Jitter:
-    """Decides who is late and by how much. Each thread of each execution draws from a generator of its own."""
+    """Decides who is late and by how much. Each thread of each execution draws from a generator of its own.
 
-    def __init__(self) -> None:
+    `off`: nobody is ever late.
+    """
+
+    def __init__(self, *, off: bool = False) -> None:
+        self._off = off
         self._state = _ThreadState()
         self.moves = 0  # counts what threads do; a lost count does no harm
 
     def begin(self, key: str) -> None:
         """The calling thread starts its part of an execution; `key` seeds what it will draw."""
+        self._state.broken = False
+        if self._off:
+            return
         rng = random.Random(key)
         self._state.tail = HeavyTail(rng)
         self._state.kernels = HeavyTail(rng, idle=_KERNEL_IDLE, longest=_KERNEL_LONGEST)
-        self._state.broken = False
 
     def pause(self) -> None:
         """Perhaps sleep. A thread that has not begun never does."""
@@ -62,20 +69,27 @@ class Jitter:
 class JitteryEvent:
     """A device event whose driver calls take a random time, as they do when other threads use the driver."""
 
-    def __init__(self, event: DeviceEvent, jitter: Jitter) -> None:
+    def __init__(self, event: DeviceEvent, jitter: Jitter, diary: Diary) -> None:
         self._event = event
         self._jitter = jitter
+        self._diary = diary
 
     def record(self, stream: Any = None) -> None:
         """Record, late, and return late."""
         self._jitter.enter_driver()
+        began = time.perf_counter()
         self._event.record(stream)
+        self._diary.recorded(self._event)
+        self._diary.note("record", stream, began)
         self._jitter.pause()
 
     def wait(self, stream: Any = None) -> None:
         """Wait, late, and return late."""
         self._jitter.enter_driver()
+        began = time.perf_counter()
         self._event.wait(stream)
+        self._diary.waited(self._event)
+        self._diary.note("wait", stream, began)
         self._jitter.pause()
 
     def query(self) -> bool:
@@ -90,28 +104,35 @@ class JitteryEvent:
 class JitteryDevice:
     """A device whose event calls take a random time. Everything else is the device's own."""
 
-    def __init__(self, device: Device, jitter: Jitter) -> None:
+    def __init__(self, device: Device, jitter: Jitter, diary: Diary) -> None:
         self._device = device
         self._jitter = jitter
+        self._diary = diary
 
     def event(self, *, timing: bool = False) -> Any:
         """A new device event, made late; one for timing as it is."""
         if timing:
             return self._device.event(timing=True)
         self._jitter.pause()
-        return JitteryEvent(self._device.event(), self._jitter)
+        return JitteryEvent(self._device.event(), self._jitter, self._diary)
 
     def record(self, stream: Any, spare: DeviceEvent | None) -> DeviceEvent:
         """Record, late, and return late."""
         self._jitter.enter_driver()
+        began = time.perf_counter()
         event = self._device.record(stream, spare)
+        self._diary.recorded(event)
+        self._diary.note("record", stream, began)
         self._jitter.pause()
         return event
 
     def wait(self, event: DeviceEvent, stream: Any) -> None:
         """Wait, late, and return late."""
         self._jitter.enter_driver()
+        began = time.perf_counter()
         self._device.wait(event, stream)
+        self._diary.waited(event)
+        self._diary.note("wait", stream, began)
         self._jitter.pause()
 
     def __getattr__(self, name: str) -> Any:

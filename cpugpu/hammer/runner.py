@@ -8,76 +8,23 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from cpugpu import settings
 from cpugpu.device import Device, DeviceLike, find_accelerator, resolve, using
 from cpugpu.device.simulated import SimulatedDevice, Simulator
 from cpugpu.hammer.jitter import Jitter
+from cpugpu.hammer.latency import Latencies
+from cpugpu.hammer.result import DESCRIBED, Failure, Result, Row
 from cpugpu.hammer.rig import HammerRig, Standstill, ThreadFailed
 from cpugpu.rig import HANG, Grade, Scenario, raised
 
 #: Nothing has moved for so long: a standstill. The longest random sleep is 0.1 s.
 PATIENCE_SECONDS = 5.0
+_THREADS = "threads or streams stand still"
 #: How often CPython considers another thread, in seconds (default 5 ms). A tenth of a typical execution.
 _SWITCH_SECONDS = 2e-5
-#: A failure is described in full once an outcome, and for so many outcomes.
-_DESCRIBED = 5
-
-
-@dataclass
-class Row:
-    """An outcome: how often it was seen and what it means."""
-
-    outcome: str
-    times: int
-    grade: Grade
-    meaning: str
-
-
-@dataclass
-class Failure:
-    """The first execution with a certain forbidden outcome. `iteration` reproduces its random choices."""
-
-    outcome: str
-    meaning: str
-    iteration: int
-    details: str
-    listed: bool  # did the scenario list it as forbidden?
-
-
-@dataclass
-class Result:
-    """What a scenario did under the hammer."""
-
-    title: str
-    device: str
-    seed: int
-    executions: int
-    seconds: float
-    racy: bool
-    rows: list[Row] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """Did it do what it should: show no forbidden outcome, or, if it is racy, show one?"""
-        if self.racy:  # an exception that nobody foresaw demonstrates nothing
-            return bool(self.failures) and all(failure.listed for failure in self.failures)
-        return not self.failures
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Result:
-        """The inverse of `to_dict`."""
-        rows = [Row(**{**row, "grade": Grade(row["grade"])}) for row in data["rows"]]
-        return cls(**{**data, "rows": rows, "failures": [Failure(**failure) for failure in data["failures"]]})
 
 
 def choose_device(choice: str = "auto", *, index: int | None = None) -> Callable[[int], Device]:
@@ -111,13 +58,16 @@ def hammer(
     iteration: int | None = None,
     stop_at_first: bool = False,
     patience: float = PATIENCE_SECONDS,
+    tell: Callable[[Mapping[str, int]], None] | None = None,
+    jitter: bool = True,
 ) -> Result:
     """Execute `scenario` for `seconds` with real threads, random sleeps and late kernels.
 
     `device`: what `resolve` takes; None for the accelerator where there is one, else a simulated device. `seed`: of all
     random choices (None: `CPUGPU_SEED`, else drawn); the result has it. `iteration`: make the choices of that iteration
     each time. `stop_at_first`: end at the first forbidden outcome. `patience`: after so many seconds without a move an
-    execution counts as hung; the hammer ends then, since the threads of that execution cannot be ended.
+    execution counts as hung; the hammer ends then, since the threads of that execution cannot be ended. `tell` gets the
+    outcomes so far, after each execution. `jitter` False: without the hammer's sleeps and late kernels.
 
     It shows what can happen, not that something cannot: an outcome that was never seen may still be possible.
     """
@@ -135,20 +85,28 @@ def hammer(
         seed = random.SystemRandom().randrange(2**32)
     target = choose_device()(seed) if device is None else _fresh(resolve(device), seed)
     counts: Counter[Hashable] = Counter()
+    told: Counter[str] = Counter()
+    latencies = Latencies()
     failures: dict[Hashable, Failure] = {}
     began = time.monotonic()
     executions = 0
-    with _bench(target, patience) as rig:
+    with _bench(target, patience, jitter=jitter) as rig:
         while not executions or time.monotonic() - began < seconds:
             number = executions if iteration is None else iteration
             rig.begin(f"{seed}/{scenario.title}/{number}")
-            outcome, details, hung = _execute(scenario, rig)
+            outcome, details, stuck = _execute(scenario, rig)
             executions += 1
             counts[outcome] += 1
+            rig.diary.drain(latencies)
+            if tell is not None:
+                told[str(outcome)] += 1
+                tell(told)
             grade, meaning = scenario.grade(outcome)
-            if grade is Grade.FORBIDDEN and outcome not in failures and len(failures) < _DESCRIBED:
-                failures[outcome] = Failure(str(outcome), meaning, number, details, outcome in scenario.forbid)
-            if hung or (failures and stop_at_first):
+            if grade is Grade.FORBIDDEN and outcome not in failures and len(failures) < DESCRIBED:
+                failures[outcome] = Failure(
+                    str(outcome), meaning, number, details, outcome in scenario.forbid, seed, rig.diary.steps()
+                )
+            if stuck or (failures and stop_at_first):
                 break
     rows = [Row(str(outcome), times, *scenario.grade(outcome)) for outcome, times in counts.most_common()]
     return Result(
@@ -160,11 +118,13 @@ def hammer(
         racy=scenario.racy,
         rows=rows,
         failures=list(failures.values()),
+        latencies=latencies,
+        stuck=stuck,
     )
 
 
-def _execute(scenario: Scenario, rig: HammerRig) -> tuple[Hashable, str, bool]:
-    """One execution: its outcome, details for people, and whether something of it is left standing."""
+def _execute(scenario: Scenario, rig: HammerRig) -> tuple[Hashable, str, str]:
+    """One execution: its outcome, details for people, and what of it is stuck, so that there cannot be another one."""
     try:
         outcome = scenario(rig)
         if not isinstance(outcome, Hashable):
@@ -174,27 +134,29 @@ def _execute(scenario: Scenario, rig: HammerRig) -> tuple[Hashable, str, bool]:
         cause = failure.__cause__
         assert cause is not None
         details = "".join(traceback.format_exception(cause)) + failure.details
-        return raised(cause), details, bool(failure.details) or not _idle(rig)
+        return raised(cause), details, _THREADS if failure.details else _stuck(rig)
     except Standstill as standstill:
-        return HANG, standstill.details, True
+        return HANG, standstill.details, _THREADS
     except Exception as exception:
-        return raised(exception), traceback.format_exc(), not _idle(rig)
-    return outcome, "", False
+        return raised(exception), traceback.format_exc(), _stuck(rig)
+    return outcome, "", ""
 
 
-def _idle(rig: HammerRig) -> bool:
-    """After a failed execution: can the next one start from an idle device? Not if it is stuck or has an error."""
+def _stuck(rig: HammerRig) -> str:
+    """After a failed execution: why the next one cannot start from an idle device; empty if it can."""
     try:
         rig.end()
-    except (Standstill, RuntimeError):
-        return False
-    return True
+    except Standstill:
+        return _THREADS
+    except RuntimeError as error:
+        return f"the device: {error}"
+    return ""
 
 
 @contextmanager
-def _bench(device: Device, patience: float) -> Iterator[HammerRig]:
+def _bench(device: Device, patience: float, *, jitter: bool) -> Iterator[HammerRig]:
     """A rig for `device`, which is also what `CpuGpuEvent()` uses meanwhile."""
-    rig = HammerRig(device, Jitter(), patience=patience)
+    rig = HammerRig(device, Jitter(off=not jitter), patience=patience)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:

@@ -1,5 +1,9 @@
-"""Reports for people. `outcome_table` and `failure_text` turn a result into plain text."""
+"""Reports for people and machines: outcome tables and failures as text, and what a campaign leaves.
 
-from cpugpu.report.text import failure_text, outcome_table
+`write_report` leaves a folder: `index.html`, `junit.xml` and `results.json`.
+"""
 
-__all__ = ["failure_text", "outcome_table"]
+from cpugpu.report.folder import write_report
+from cpugpu.report.text import failure_text, fault_text, item_text, outcome_table
+
+__all__ = ["failure_text", "fault_text", "item_text", "outcome_table", "write_report"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cpugpu.campaign import Entry, Item
 from cpugpu.hammer import Result
 
 _INDENT = "    "
@@ -28,11 +29,33 @@ def failure_text(result: Result, replay: str) -> str:
     for failure in result.failures:
         meaning = f" ({failure.meaning})" if failure.meaning else ""
         texts.append(f"{result.title} FAILED: outcome {failure.outcome!r} is forbidden{meaning}")
-        texts.append(f"  first seen in execution {failure.iteration} on {result.device}, seed {result.seed}")
+        texts.append(f"  first seen in execution {failure.iteration} on {result.device}, seed {failure.seed}")
         if failure.details:
             texts += [f"  | {line}" for line in failure.details.rstrip().splitlines()]
-        texts.append(f"  replay: {replay} --stress-seed={result.seed}@{failure.iteration}")
+        texts.append(f"  replay: {replay} --stress-seed={failure.seed}@{failure.iteration}")
     return "\n".join(texts)
+
+
+def item_text(item: Item) -> str:
+    """What went wrong with a scenario, in all of its shards: failures and faults, each with the line to paste."""
+    parts = []
+    if item.result is not None and not item.result.passed:
+        replay = item.replays[0].rpartition(" --stress-seed=")[0] if item.replays else ""
+        parts.append(failure_text(item.result, replay))
+    parts += [fault_text(entry) for entry in item.faults]
+    if not parts:
+        parts.append(f"{item.target.title} FAILED: it was never executed; there was no time for it")
+    return "\n".join(parts)
+
+
+def fault_text(entry: Entry) -> str:
+    """Why a shard gave no whole result, what it had printed, and the line to paste."""
+    assert entry.fault is not None
+    shard = entry.shard
+    lines = [f"{shard.target.title} FAILED: shard {shard.number}, {entry.fault.kind}: {entry.fault.text}"]
+    lines += [f"  | {line}" for line in entry.fault.details.rstrip().splitlines()]
+    lines.append(f"  replay: {entry.replay} --stress-seed={shard.seed}")
+    return "\n".join(lines)
 
 
 def _verdict(result: Result) -> str:

@@ -30,6 +30,12 @@ class SimulatedDevice:
         """One line for people."""
         return f"{self.name} (simulated: CUDA's stream and event semantics on the CPU)"
 
+    def each(self) -> Sequence[SimulatedDevice]:
+        """With an index itself, else all devices of the simulator."""
+        if self.index is not None:
+            return [self]
+        return [SimulatedDevice(self.simulator, index) for index in range(self.simulator.device_count)]
+
     def stream(self, priority: int = 0, *, blocking: bool = False) -> SimStream:
         """A stream. A blocking one synchronises with the legacy default stream; torch's own never do."""
         return self.simulator.stream(self._index(), priority=priority, blocking=blocking)

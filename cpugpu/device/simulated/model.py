@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from cpugpu.errors import DeviceError
@@ -38,6 +39,7 @@ class Operation:
         "number",
         "parts",
         "reads",
+        "started_at",
         "stream",
         "waiters",
         "waits_for",
@@ -62,7 +64,8 @@ class Operation:
         self.waits_for: set[Operation] = set()  # unfinished operations that have to come first
         self.dependents: list[Operation] = []
         self.waiters: list[Callable[[], None]] = []  # called once it is done: a driver's way to block a CPU thread
-        self.finished_at: float | None = None  # in seconds of the driver's clock
+        self.started_at: float | None = None  # in seconds of the driver's clock
+        self.finished_at: float | None = None
 
     @property
     def done(self) -> bool:
@@ -137,6 +140,8 @@ class Machine:
             raise ValueError(f"devices={devices}: a machine has at least 1 device")
         self.devices = [DeviceState(index) for index in range(devices)]
         self._numbers = itertools.count(1)
+        #: Where each operation is put when it is enqueued, for somebody who watches.
+        self.watcher: deque[Operation] | None = None
 
     def stream(self, device: DeviceState, *, blocking: bool = False, priority: int = 0) -> StreamState:
         """A new stream. `priority` is a hint, clamped into `PRIORITIES`; nothing here depends on it."""
@@ -175,6 +180,8 @@ class Machine:
                 other.dependents.append(operation)
         stream.last = operation
         device.pending[operation] = None
+        if self.watcher is not None:
+            self.watcher.append(operation)
         return operation
 
     def record(self, event: EventState, stream: StreamState) -> Operation:

@@ -98,6 +98,7 @@ class RealTime:
     def _run(self, operation: Operation, latency: Callable[[], float]) -> Operation | None:
         """Run one operation. Returns the next one of the same stream if that is ready now."""
         device = operation.stream.device
+        operation.started_at = time.perf_counter()
         if device.error is None:
             try:
                 delay = latency()

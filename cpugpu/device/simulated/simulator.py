@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -121,6 +122,11 @@ class Simulator:
         done = self.driver.block(pending, timeout)
         state.raise_error()
         return done
+
+    def watch(self, operations: deque[Operation] | None) -> None:
+        """From now on, append every operation that is enqueued to `operations`; None ends it."""
+        with self.driver as machine:
+            machine.watcher = operations
 
     def pending(self) -> list[str]:
         """What has not run yet, oldest first, and what each operation waits for. For reports."""
