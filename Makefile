@@ -2,6 +2,7 @@
 #
 #   make stress                              the scenarios, for SECONDS in all (60)
 #   make stress SUBJECT=my_module:MyEvent    the same with another class under test
+#   make stress RAY=auto                     the same on the Ray cluster of this machine; or RAY=HOST:PORT, RAY=local
 #   make test                                the tests
 #
 # torch: the CPU build by default. With a GPU: make stress CONSTRAINTS=       (torch's newest build)
@@ -15,14 +16,17 @@ SECONDS     ?= 60
 DEVICE      ?= auto
 SUBJECT     ?=
 SEED        ?=
-WORKERS     ?= 0
+WORKERS     ?=
+REPORT      ?= stress-report
+RAY         ?=
+HAND_OFFS   ?= 100000000
 ARGS        ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
 
-.PHONY: install test stress mutants bench docs e2e lint matrix clean
+.PHONY: install test stress soak mutants bench docs e2e lint matrix clean
 
 install: $(STAMP)
 
@@ -35,9 +39,15 @@ test: install
 	$(BIN)/python -m pytest tests $(ARGS)
 
 # Without SUBJECT also the demonstrations in stress/racy: the bugs that the event exists for, failing as they should.
+# Leaves REPORT/index.html.
 stress: install
 	$(BIN)/python -m pytest stress $(if $(SUBJECT),--ignore=stress/racy) --stress-seconds=$(SECONDS) --stress-device=$(DEVICE) \
-	  $(addprefix --stress-subject=,$(SUBJECTS)) $(addprefix --stress-seed=,$(SEED)) -n $(WORKERS) $(ARGS)
+	  $(addprefix --stress-subject=,$(SUBJECTS)) $(addprefix --stress-seed=,$(SEED)) $(addprefix --stress-workers=,$(WORKERS)) \
+	  $(addprefix --stress-report=,$(REPORT)) $(addprefix --stress-ray=,$(RAY)) $(ARGS)
+
+# 100 million hand-offs, each with a payload that is looked at.
+soak: install
+	$(BIN)/python -m stress.soak --hand-offs $(HAND_OFFS) $(ARGS)
 
 mutants: install
 	$(BIN)/python -m stress.mutants $(ARGS)

@@ -3,6 +3,8 @@
 `cpugpu stress [PATH...] [options]` runs scenarios: pytest with the same arguments, by default on `stress/`. Everything
 that pytest takes is taken, `-n 4` and `-k name` for instance; `cpugpu stress --help` lists the rest.
 
+`cpugpu merge OUT FOLDER...` joins what several machines have left (`--stress-report`), and writes one report.
+
 `cpugpu rules` runs every rule of the debug mode against its examples and prints the table; `cpugpu rules NAME` prints
 the page of one. `cpugpu trace summary|check|perfetto FILE` reads what `CPUGPU_TRACE=FILE` has written.
 
@@ -20,6 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cpugpu
+
+#: Statuses of pytest: a path or scenario that is not there, and a selection that leaves none.
+_USAGE_ERROR, _NOTHING_SELECTED = 4, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cpugpu {cpugpu.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("stress", help="run scenarios: pytest with the same arguments", add_help=False)
+
+    merge = commands.add_parser("merge", help="join the results of several machines into one report")
+    merge.add_argument("out", type=Path, help="the folder to make")
+    merge.add_argument("folders", nargs="+", type=Path, help="what --stress-report has named, or a results.jsonl")
+    merge.set_defaults(run=_merge)
 
     rules = commands.add_parser("rules", help="the rules of the debug mode: the table, or the page of one")
     rules.add_argument("name", nargs="?", help="a rule")
@@ -70,7 +80,45 @@ def _stress(arguments: list[str]) -> int:
         return 2
     # A process of its own, for pytest wants to load its plugins itself, and this package has one.
     command = [sys.executable, "-m", "pytest", "--override-ini=testpaths=stress", *arguments]
-    return subprocess.run(command, check=False).returncode
+    status = subprocess.run(command, check=False).returncode
+    return 2 if status in (_USAGE_ERROR, _NOTHING_SELECTED) else status
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from cpugpu.campaign import ResultsError, append, merge, read
+    from cpugpu.campaign.results import NAME
+    from cpugpu.report import item_text, outcome_table, write_report
+
+    runs, damaged = [], False
+    for given in options.folders:
+        path = given / NAME if given.is_dir() else given
+        try:
+            runs.append(read(path))
+        except ResultsError as error:  # what came before the damage is kept
+            print(f"cpugpu: {error}", file=sys.stderr)
+            runs.append(error.run)
+            damaged = True
+        except OSError as error:
+            print(f"cpugpu: {path}: {error.strerror or error}", file=sys.stderr)
+            damaged = True
+    run = merge(runs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    joined = options.out / NAME
+    if any(joined.resolve() in (given.resolve(), (given / NAME).resolve()) for given in options.folders):
+        raise ValueError(f"{options.out} is one of the folders to be joined; name another one for the result")
+    joined.unlink(missing_ok=True)
+    for record in (*run.headers, *run.entries):
+        append(joined, record)
+    report = write_report(run, options.out)
+    for item in run.items:
+        if item.result is not None:
+            print(outcome_table(item.result))
+    for item in run.items:
+        if not item.passed:
+            print(item_text(item))
+    failed = sum(not item.passed for item in run.items)
+    print(f"{len(run.items)} scenarios in {len(run.headers)} parts, {failed} failed; report {report}")
+    return 2 if damaged else 1 if failed else 0
 
 
 def _rules(options: argparse.Namespace) -> int:

@@ -60,7 +60,7 @@ class Job:
 def run_job(job: Job, write: Callable[[str], None]) -> Run:
     """Run it, show how it goes, leave the report. What was measured is returned even where it cannot be written.
 
-    `ValueError` for a cluster that cannot be had; nothing was started then.
+    `ValueError`, before anything was started, for a cluster that cannot be had and a folder that cannot be written.
     """
     results, previous = "", None
     header = _header(job)
@@ -120,7 +120,10 @@ def _executor(job: Job) -> Executor:
 
 
 def _begin_files(folder: Path, header: Header, write: Callable[[str], None]) -> Run | None:
-    """Make room for new results; returns the last ones, where there are any that can be read."""
+    """Make room for new results; returns the last ones, where there are any that can be read.
+
+    `ValueError` for a folder that cannot be written: better before the time is spent than after it.
+    """
     previous = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +136,7 @@ def _begin_files(folder: Path, header: Header, write: Callable[[str], None]) -> 
                 previous = error.run
         append(folder / NAME, header)
     except OSError as error:
-        write(f"cpugpu: {folder} cannot be written: {error.strerror or error}; results are shown and not kept")
+        raise ValueError(f"--stress-report={folder} cannot be written: {error.strerror or error}") from error
     return previous
 
 

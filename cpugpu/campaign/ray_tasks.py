@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from cpugpu.campaign import work
-from cpugpu.campaign.local import LocalProcesses
+from cpugpu.campaign.local import SILENCE_SECONDS, LocalProcesses
 from cpugpu.campaign.results import Entry, Fault, Shard
 from cpugpu.campaign.work import Progress
 
@@ -28,10 +28,12 @@ class RayTasks:
 
     `address`: `auto` for the cluster that this machine belongs to, `HOST:PORT`, or `local` for one that is started here
     and ended with this object. `ValueError` where Ray is not installed or nobody answers. `width` None: as many as the
-    cluster has room for.
+    cluster has room for. `silence`: as of `LocalProcesses`.
     """
 
-    def __init__(self, address: str, *, width: int | None = None, gpu: bool = False) -> None:
+    def __init__(
+        self, address: str, *, width: int | None = None, gpu: bool = False, silence: float = SILENCE_SECONDS
+    ) -> None:
         self._ray = _connect(address)
         resources = self._ray.cluster_resources()
         kind = "GPU" if gpu else "CPU"
@@ -42,11 +44,12 @@ class RayTasks:
         self.width = width or room
         needs = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": 1}
         self._task: Any = self._ray.remote(max_retries=_RETRIES, **needs)(_watch)
+        self._silence = silence
         self._shards: dict[Any, Shard] = {}
 
     def submit(self, shard: Shard) -> None:
         """Queue a shard. It may run on a machine that cannot write where this one does, so its result comes here."""
-        self._shards[self._task.remote(replace(shard, results=""))] = shard
+        self._shards[self._task.remote(replace(shard, results=""), self._silence)] = shard
 
     def events(self, timeout: float) -> list[Progress | Entry]:
         """The shards that have ended; waits for up to `timeout` seconds for the first."""
@@ -74,11 +77,11 @@ class RayTasks:
         return work.keep(entry)
 
 
-def _watch(shard: Shard) -> Entry:
+def _watch(shard: Shard, silence: float) -> Entry:
     """In a worker of the cluster: run a shard in a process of its own and watch it."""
     global _local
     if _local is None:  # kept from task to task, with the server that it forks from
-        _local = LocalProcesses(1)
+        _local = LocalProcesses(1, silence=silence)
     _local.submit(shard)
     while True:
         for event in _local.events(1.0):

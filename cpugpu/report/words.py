@@ -9,7 +9,7 @@ _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def clean(text: str) -> str:
-    """`text` with an escape, `\\x1b`, in the place of each character that HTML or XML forbids."""
+    r"""`text` with an escape, `\x1b`, in the place of each character that HTML or XML forbids."""
     return "".join(map(_visible, text))
 
 
@@ -30,11 +30,12 @@ def unit_of(seconds: float) -> tuple[float, str]:
 
 
 def share(times: int, executions: int) -> str:
-    """As a percentage, with so many digits that something is never shown as nothing."""
-    if not times or not executions:
-        return "0.0%"
+    """As a percentage, with so many digits that some is never shown as none, nor most as all."""
+    if not executions or times in (0, executions):
+        return "100.0%" if times else "0.0%"
     percent = 100 * times / executions
-    digits = 1 if percent >= 0.1 else -math.floor(math.log10(percent))
+    rest = min(percent, 100 - percent)
+    digits = 1 if rest >= 0.1 else -math.floor(math.log10(rest))
     return f"{percent:.{digits}f}%"
 
 
