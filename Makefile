@@ -61,10 +61,11 @@ bench: install
 docs: install
 	$(BIN)/python -m cpugpu.report.rules docs/rules
 
-# A trace in the real Perfetto UI, in a headless browser; leaves a screenshot. Installs what it needs.
+# A trace in the real Perfetto UI, and a report, in a headless browser; leaves screenshots. Installs what it needs.
 e2e: install
 	tests/e2e/install.sh $(BIN)/python
 	$(BIN)/python -m tests.e2e.perfetto_ui stress-report/perfetto.png
+	$(BIN)/python -m tests.e2e.report_ui stress-report/report.png
 
 lint: install
 	$(BIN)/ruff check .

@@ -107,8 +107,10 @@ def _merge(options: argparse.Namespace) -> int:
     if any(joined.resolve() in (given.resolve(), (given / NAME).resolve()) for given in options.folders):
         raise ValueError(f"{options.out} is one of the folders to be joined; name another one for the result")
     joined.unlink(missing_ok=True)
-    for record in (*run.headers, *run.entries):
-        append(joined, record)
+    for header in run.headers:
+        append(joined, header)
+    for entry in run.entries:
+        append(joined, entry)
     report = write_report(run, options.out)
     for item in run.items:
         if item.result is not None:

@@ -20,7 +20,8 @@ any hashable value. An engine calls it again and again and counts what comes out
         rig.run(producer, consumer)
         return "fresh" if rig.read(seen) == 1 else "stale"
 
-A parameter `make_event` is the subject: the runner puts the class under test there.
+A parameter `make_event` is the subject: the runner puts the class under test there. An outcome may have a method
+`explain() -> str`: it is called for the first one of its kind that is forbidden, and gives the details of the failure.
 """
 
 from __future__ import annotations

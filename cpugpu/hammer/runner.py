@@ -22,6 +22,8 @@ from cpugpu.rig import HANG, Grade, Scenario, raised
 
 #: Nothing has moved for so long: a standstill. The longest random sleep is 0.1 s.
 PATIENCE_SECONDS = 5.0
+#: Two, so that scenarios between devices have somewhere to run.
+_SIMULATED_DEVICES = 2
 _THREADS = "threads or streams stand still"
 #: How often CPython considers another thread, in seconds (default 5 ms). A tenth of a typical execution.
 _SWITCH_SECONDS = 2e-5
@@ -39,7 +41,7 @@ def choose_device(choice: str = "auto", *, index: int | None = None) -> Callable
     if found is None:
         if choice == "accelerator":
             raise ValueError("device 'accelerator' was asked for and there is none here; allowed are auto and sim")
-        return lambda seed: SimulatedDevice(Simulator(seed=seed))
+        return lambda seed: SimulatedDevice(Simulator(_SIMULATED_DEVICES, seed=seed))
     if index is not None:
         import torch
 
@@ -103,8 +105,9 @@ def hammer(
                 tell(told)
             grade, meaning = scenario.grade(outcome)
             if grade is Grade.FORBIDDEN and outcome not in failures and len(failures) < DESCRIBED:
+                steps = rig.diary.steps()  # before the outcome explains itself, which may execute more
                 failures[outcome] = Failure(
-                    str(outcome), meaning, number, details, outcome in scenario.forbid, seed, rig.diary.steps()
+                    str(outcome), meaning, number, details or _told(outcome), outcome in scenario.forbid, seed, steps
                 )
             if stuck or (failures and stop_at_first):
                 break
@@ -140,6 +143,12 @@ def _execute(scenario: Scenario, rig: HammerRig) -> tuple[Hashable, str, str]:
     except Exception as exception:
         return raised(exception), traceback.format_exc(), _stuck(rig)
     return outcome, "", ""
+
+
+def _told(outcome: Hashable) -> str:
+    """What an outcome tells of itself: it may have a method `explain`."""
+    explain = getattr(outcome, "explain", None)
+    return str(explain()) if explain is not None else ""
 
 
 def _stuck(rig: HammerRig) -> str:

@@ -171,7 +171,7 @@ def _lane(name: str, kind: str, steps: Sequence[Step], y: float, x_of: Callable[
         if row >= _ROWS:  # no room for its label: the bar alone, where there is room for that
             label, right = "", begin + width
             row = next((number for number, taken in enumerate(ends) if taken <= begin), _ROWS - 1)
-        ends[row : row + 1] = [right + 2]
+        ends[row : row + 1] = [max([right + 2, *ends[row : row + 1]])]
         label_x = begin + _GAP if inside else begin + width + 4 if after else begin - 4
         anchor = "start" if inside or after else "end"
         when = (

@@ -21,7 +21,7 @@ def duration(seconds: float) -> str:
         return "0 s"
     size, unit = unit_of(seconds)
     value = seconds / size
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
