@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from cpugpu.campaign.results import Entry, Run, Shard, Target
@@ -127,14 +128,4 @@ def _entries(
 
 
 def _shard(template: Shard, number: int, target: Target, seconds: float, seed: int, replay: str) -> Shard:
-    return Shard(
-        number=number,
-        target=target,
-        device=template.device,
-        seed=seed,
-        seconds=seconds,
-        iteration=template.iteration,
-        results=template.results,
-        paths=template.paths,
-        replay=replay,
-    )
+    return replace(template, number=number, target=target, seconds=seconds, seed=seed, replay=replay)

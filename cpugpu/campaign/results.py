@@ -56,6 +56,7 @@ class Shard:
     paths: tuple[str, ...] = ()  # sys.path
     worker: int = 0  # devices are dealt out by it
     replay: str = ""  # the command up to the seed
+    jitter: bool = True  # with the hammer's random sleeps
 
 
 @dataclass(frozen=True)

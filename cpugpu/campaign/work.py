@@ -66,7 +66,7 @@ def run(shard: Shard, tell: Callable[[Mapping[str, int]], None] | None = None) -
     result, fault = None, None
     try:
         sys.path[:] = [*shard.paths, *(path for path in sys.path if path not in shard.paths)]
-        device = choose_device(shard.device, index=shard.worker)(shard.seed)
+        device = "host" if shard.device == "host" else choose_device(shard.device, index=shard.worker)(shard.seed)
         scenario = find(shard.target)
         result = hammer(
             scenario,
@@ -75,6 +75,7 @@ def run(shard: Shard, tell: Callable[[Mapping[str, int]], None] | None = None) -
             seed=shard.seed,
             iteration=shard.iteration,
             tell=tell,
+            jitter=shard.jitter,
         )
         fault = _fault_in(result)
     except MemoryError:

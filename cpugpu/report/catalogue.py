@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cpugpu.debug import InstrumentedEvent, journal, watcher
 from cpugpu.debug.examples import PAIRS, play
-from cpugpu.device import find_accelerator
+from cpugpu.device import find_accelerator, resolve
 from cpugpu.hammer import hammer
 from cpugpu.report.rules import Row
 from cpugpu.rig import Scenario
@@ -42,12 +42,13 @@ def example_rows() -> Iterator[Row]:
 def scenario_rows(folder: Path, seconds: float = _SECONDS) -> Iterator[Row]:
     """The scenarios in `folder`, hammered for `seconds` each on the accelerator, else on the simulated device.
 
-    Racy ones are not asked: they use no event of ours.
+    Racy ones are not asked: they use no event of ours. Nor are those that cannot run here.
     """
+    device = find_accelerator() or resolve("sim")
     for path in sorted(folder.glob("stress_*.py")):
         module = importlib.import_module(f"{folder.name}.{path.stem}")
         for scenario in vars(module).values():
-            if isinstance(scenario, Scenario) and not scenario.racy:
+            if isinstance(scenario, Scenario) and not scenario.racy and not scenario.unfit(device):
                 yield Row(f"scenario {scenario.name}", _hammered(scenario, seconds), may=frozenset(scenario.breaks))
 
 
