@@ -56,6 +56,7 @@ bench: install
 	$(BIN)/python -m benchmarks.handoff $(ARGS)
 	$(BIN)/python -m benchmarks.debug
 	$(BIN)/python -m benchmarks.trace
+	$(BIN)/python -m benchmarks.campaign
 
 # The pages of the rules, from the rules.
 docs: install

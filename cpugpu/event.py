@@ -13,30 +13,23 @@ afterwards**: both sides write first and look second, so one of the two sees the
 from __future__ import annotations
 
 import itertools
-import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from cpugpu import settings
 from cpugpu.device import resolve
-from cpugpu.errors import HandoffClosed, HandoffTimeout, ProducerFailed, ProtocolViolation
+from cpugpu.errors import HandoffTimeout, ProducerFailed, ProtocolViolation
+from cpugpu.gate import _CLOSED, Gate
 
 if TYPE_CHECKING:
     from cpugpu.device import Device, DeviceEvent, DeviceLike
 
-log = logging.getLogger("cpugpu")
-
 _numbers = itertools.count(1)
-_CLOSED = HandoffClosed("closed")
-#: With a timeout, the device is asked whether it is done at this interval: below what a person or a scheduler notices.
-_POLL_SECONDS = 0.001
 
 
-class CpuGpuEvent:
+class CpuGpuEvent(Gate):
     """Hands work on a device from one producer thread to one consumer thread.
 
     CUDA does not order two CPU threads: a stream that waits for an event which nobody has recorded yet does not wait
@@ -75,14 +68,8 @@ class CpuGpuEvent:
 
     def __init__(self, device: DeviceLike = None, *, name: str | None = None) -> None:
         self._device: Device = resolve(device)
-        self._name = name or f"event-{next(_numbers)}"
-        stall = settings.tolerate(settings.stall_seconds, settings.STALL_SECONDS)
-        self._stall_seconds = None if stall is None else min(stall, threading.TIMEOUT_MAX)
-        self._room = threading.Lock()
-        self._gate = threading.Lock()
-        self._gate.acquire()  # the token starts in the room: nothing is recorded
-        # Each step tries to take the token from the gate, for as long as a wait may block without a warning.
-        self._attempts = map(self._gate.acquire, itertools.repeat(True), itertools.repeat(self._stall_seconds or -1))
+        super().__init__(name or f"event-{next(_numbers)}")
+        self._room = threading.Lock()  # the token starts here: nothing is recorded
         # The slot. Only the thread that holds the token touches it.
         self._handed: DeviceEvent | None = None  # the record to wait for; None means: see _failure
         self._failure: BaseException | None = None
@@ -212,11 +199,6 @@ class CpuGpuEvent:
         return self._handed is not None and self._room.locked() and self._ending is not _CLOSED
 
     @property
-    def closed(self) -> bool:
-        """Was `close()` called?"""
-        return self._ending is _CLOSED
-
-    @property
     def generation(self) -> int:
         """The number of the latest hand-off, 0 before the first. A failure that is handed over counts as one."""
         return self._generation
@@ -243,66 +225,6 @@ class CpuGpuEvent:
         if self._ending is not None:
             self._settle_given_away()
         return handed
-
-    def _block(self, timeout: float | None) -> None:
-        """Block until the token is in the gate, and take it.
-
-        The other thread has just been let on, and cannot go on before this one blocks: be quick.
-        """
-        if self._ending is _CLOSED:
-            raise self._closed_error()
-        stall = self._stall_seconds
-        if timeout is None or (stall is not None and timeout > stall):
-            if self._acquire_gate(self._attempts):
-                return
-            assert stall is not None  # without, an attempt lasts for ever
-            self._warn_of_stall(stall)
-            timeout = None if timeout is None else timeout - stall
-        seconds = -1 if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
-        if not self._acquire_gate(map(self._gate.acquire, (True,), (seconds,))):
-            raise self._timed_out()
-
-    # Try once to take the token from the gate; also when Ctrl-C comes, it is never lost. A signal that arrives when the
-    # lock has been acquired raises right after the call, before its result is stored. So an attempt is the step of an
-    # iterator: CPython looks for signals after calls and jumps, and there is neither between that step and the store.
-    if sys.version_info >= (3, 11):
-
-        def _acquire_gate(self, attempts: Iterator[bool]) -> bool:
-            acquired = False
-            try:
-                for acquired in attempts:  # noqa: B007
-                    break
-            except BaseException:
-                if acquired:
-                    self._give_back()
-                raise
-            return acquired
-
-    else:  # which looks anywhere: one call into C acquires and stores; it would serve all, a little slower
-
-        def _acquire_gate(self, attempts: Iterator[bool]) -> bool:
-            acquired: list[bool] = []
-            try:
-                acquired.extend(itertools.islice(attempts, 1))
-            except BaseException:
-                if True in acquired:
-                    self._give_back()
-                raise
-            return True in acquired
-
-    def _warn_of_stall(self, seconds: float) -> None:
-        log.warning(
-            "%s has waited %g s for a record of %r (%d so far); is its producer alive? CPUGPU_DEBUG=1 tells more",
-            threading.current_thread().name,
-            seconds,
-            self._name,
-            self._generation,
-        )
-
-    def _timed_out(self) -> HandoffTimeout | HandoffClosed:
-        if self.closed:
-            return self._closed_error()
-        return HandoffTimeout(f"nothing was recorded on {self._name!r} in the time given")
 
     def _raise_failure(self) -> NoReturn:
         """With the token in hand and no record in the slot: say why."""
@@ -365,24 +287,6 @@ class CpuGpuEvent:
             self._settle()
         self._spare = handed
 
-    def _reached(self, handed: DeviceEvent, deadline: float) -> bool:
-        """Has the device reached the record? Asks until it has, until the deadline, or until close()."""
-        while not handed.query():
-            remaining = deadline - time.monotonic()
-            if self.closed or remaining <= 0:
-                return False
-            time.sleep(min(remaining, _POLL_SECONDS))
-        return True
-
-    def _give_back(self) -> None:
-        """Put the token back into the gate, with the slot as it was."""
-        self._gate.release()
-        if self._ending is not None:
-            self._settle()
-
-    def _bad_timeout(self, timeout: object) -> ValueError:
-        return ValueError(f"timeout={timeout!r} is neither a number of seconds from 0 nor None")
-
     # -- the producer's part ---------------------------------------------------------------------------------------
 
     def _reclaim(self) -> None:
@@ -434,9 +338,6 @@ class CpuGpuEvent:
                 self._gate.release()
             if self._ending is ending or self._ending is None:
                 return
-
-    def _closed_error(self) -> HandoffClosed:
-        return HandoffClosed(f"{self._name!r} is closed")
 
 
 def _production_class() -> type[CpuGpuEvent]:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import cpugpu.event
+import cpugpu.gate
 from cpugpu.device import using
 
 
@@ -102,7 +103,8 @@ class Play:
             patch.setattr(threading, "Lock", lambda: ScriptedLock(self))
             patch.setattr(threading, "Event", lambda: ScriptedFlag(self))
             self.subject = subject()
-        monkeypatch.setattr(cpugpu.event, "time", ScriptedTime(self))
+        for module in (cpugpu.event, cpugpu.gate):
+            monkeypatch.setattr(module, "time", ScriptedTime(self))
 
     def __enter__(self) -> Play:
         return self

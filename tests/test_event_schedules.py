@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, find, given, settings
 from hypothesis import strategies as st
 
 from cpugpu import CpuGpuEvent, HandoffClosed, ProducerFailed, ProtocolViolation
-from cpugpu.event import _CLOSED
+from cpugpu.gate import _CLOSED
 from stress.subjects import SeedEvent
 from tests.stepper import Actor, Play
 

@@ -26,6 +26,7 @@ ROOMS = [
     {"debug"},
     {"trace", "annotate"},
     {"event"},
+    {"gate"},
     {"device"},
     {"rig", "errors", "settings", "stacks"},
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from cpugpu import settings
 from cpugpu.debug import process
+from cpugpu.debug.defects import note, tell, untold
 from cpugpu.debug.device_time import clock_of
 from cpugpu.debug.journal import Kind, Operation, journal
 from cpugpu.debug.nvtx import start_range
@@ -21,7 +22,8 @@ from cpugpu.debug.state import EventState
 from cpugpu.debug.verdict import judge
 from cpugpu.debug.watcher import watcher
 from cpugpu.device import DeviceLike
-from cpugpu.event import _CLOSED, CpuGpuEvent
+from cpugpu.event import CpuGpuEvent
+from cpugpu.gate import _CLOSED
 
 #: How often a blocked wait looks whether the watcher has passed a sentence, in seconds.
 _LOOK_SECONDS = 0.05
@@ -84,6 +86,8 @@ class InstrumentedEvent(CpuGpuEvent):
         if made.sight is not None:
             self.state.creator_stream, self.state.creator_default = made.sight.current, made.sight.default
         self._heed(made)
+
+    # record() and wait() are written out: what they share, as a function, would add 0.3 µs to their 1.1 (mode `log`).
 
     def record(self, stream: Any = None) -> None:
         """Record, as `CpuGpuEvent.record`, with a journal entry."""
@@ -167,7 +171,8 @@ class InstrumentedEvent(CpuGpuEvent):
     def teardown(self) -> None:
         """What the event hands over is about to be destroyed."""
         operation = begin(_local.ring, Kind.TEARDOWN, self.state, self._real, None)
-        waiting = [other for other in journal.under_way() if other.state is self.state and other.role == "consumer"]
+        here = [other for other in journal.under_way() if other.state is self.state]
+        waiting = [other for other in here if other.kind in (Kind.WAIT, Kind.SYNCHRONIZE)]
         operation.detail = ", ".join(other.thread_name for other in waiting)
         self._observe(operation, None)
 
@@ -224,33 +229,42 @@ class InstrumentedEvent(CpuGpuEvent):
         if state.process != process.forks:
             self._state_lock = threading.RLock()  # the parent's may be held by a thread that is not here
             self._pass_sentence(operation, broken(_AT_FORKED, state, operation))
-        with self._state_lock:
-            self.look()
-            found = [] if steady(state, operation) else broken(_AT_BEGIN, state, operation)
-            # The rules of streams depend on nothing else: what has passed them need not pass them again.
-            usual = (operation.kind, operation.thread, operation.implicit, operation.sight)
-            if usual not in state.usual:
-                of_stream = broken(_AT_STREAM, state, operation)
-                if not of_stream and not operation.refusal:
-                    state.usual.append(usual)
-                found += of_stream
-            if not found:
-                state.bind(operation)
+        try:
+            with self._state_lock:
+                self.look()
+                found = [] if steady(state, operation) else broken(_AT_BEGIN, state, operation)
+                # The rules of streams depend on nothing else: what has passed them need not pass them again.
+                usual = (operation.kind, operation.thread, operation.implicit, operation.sight)
+                if usual not in state.usual:
+                    of_stream = broken(_AT_STREAM, state, operation)
+                    if not of_stream and not operation.refusal:
+                        state.usual.append(usual)
+                    found += of_stream
+                if not found:
+                    state.bind(operation)
+        except Exception:  # streams are compared, and somebody's own class may raise
+            note("the comparison of streams")
+            return
         if found:
             self._pass_sentence(operation, found)
 
     def _heed(self, operation: Operation) -> None:
         """`operation` is over: what follows for the state, the rules and the trace."""
         operation.outer = None
-        if operation.end_range is not None:
-            operation.end_range()
-            operation.end_range = None
-        self.state.ended(operation)
-        if self._checks and (operation.end_ns - operation.begin_ns >= _SLOW_NS or operation.kind is _CLOSE):
-            found = broken(_AT_SLOW, self.state, operation) + broken(_AT_LIFE, self.state, operation)
-            judge(operation, found, raising=False)
-        if journal.tracing:
-            journal.keep(operation)
+        try:
+            self.state.ended(operation)
+            if operation.end_range is not None:
+                operation.end_range()
+                operation.end_range = None
+            if self._checks and (operation.end_ns - operation.begin_ns >= _SLOW_NS or operation.kind is _CLOSE):
+                found = broken(_AT_SLOW, self.state, operation) + broken(_AT_LIFE, self.state, operation)
+                judge(operation, found, raising=False)
+            if journal.tracing:
+                journal.keep(operation)
+        except Exception:  # the call itself has succeeded, or raises an exception of its own
+            note("the end of a call")
+        if untold:
+            tell()
 
     def _judge(self, rules: Any, operation: Operation) -> None:
         found = broken(rules, self.state, operation)

@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cpugpu import settings
+from cpugpu.debug.defects import say
 from cpugpu.debug.journal import Kind, Operation, Ring, alive, journal
 from cpugpu.debug.state import EventState
 from cpugpu.trace import Entry, TraceWriter
 from cpugpu.trace.format import FLAG_DEFAULT, FLAG_IMPLICIT, FLAG_MAIN, FLAG_TIMEOUT
-
-log = logging.getLogger("cpugpu")
 
 #: What a killed process loses, at most.
 FLUSH_SECONDS = 0.25
@@ -50,7 +49,7 @@ class Tracing:
             self._lock = _own(path)
             self._writer = TraceWriter(path, limit=limit, meta=_meta())
         except OSError as error:
-            log.error("cpugpu: no trace is written: %s", error)
+            say(logging.ERROR, "cpugpu: no trace is written: %s", error)
             return
         journal.start_tracing()
 
@@ -79,7 +78,7 @@ class Tracing:
         except (OSError, ValueError) as error:
             self._writer = None
             journal.stop_tracing()
-            log.error("cpugpu: the trace ends here: %s", error)
+            say(logging.ERROR, "cpugpu: the trace ends here: %s", error)
 
     def stop(self) -> None:
         """Write the rest and close the file."""

@@ -7,12 +7,11 @@ import logging
 import threading
 from typing import Any
 
+from cpugpu.debug.defects import note, say
 from cpugpu.debug.journal import Operation, journal
 from cpugpu.debug.rules import RULES
 from cpugpu.debug.state import EventState
 from cpugpu.errors import ProtocolViolation
-
-log = logging.getLogger("cpugpu")
 
 #: How many entries of its history a violation carries.
 _HISTORY = 16
@@ -40,20 +39,25 @@ def _judge(operation: Operation, found: list[tuple[str, str]], *, raising: bool)
         if raising and sentence is None and RULES[name].raises:
             sentence = _sentence(operation, name, message)
         else:
-            log.error("%s: %s", name, message)
+            say(logging.ERROR, "%s: %s", name, message)
     return sentence
 
 
 def _sentence(operation: Operation, name: str, message: str) -> ProtocolViolation:
     rule, state = RULES[name], operation.state
     kind = ProtocolViolation if rule.also is None else _also(rule.also)  # type: ignore[arg-type]  # a type is hashable
+    history: list[str] = []
+    try:
+        history += [str(entry) for entry in journal.entries(state.name)[-_HISTORY:]]
+    except Exception:
+        note("the repr of a stream")
     return kind(
         f"{message} [{name}: {rule.sentence}]",
         rule=name,
         event=state.name,
         generation=state.generation,
         threads=tuple(dict.fromkeys([operation.thread_name, *_parts(state)])),
-        history=[str(entry) for entry in journal.entries(state.name)[-_HISTORY:]],
+        history=history,
     )
 
 

@@ -19,6 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from cpugpu.debug import hang, process, waits
+from cpugpu.debug.defects import note, say, tell
 from cpugpu.debug.device_time import clocks
 from cpugpu.debug.journal import Kind, Operation, alive, journal
 from cpugpu.debug.rules import Moment, broken, rules_at
@@ -29,8 +30,6 @@ from cpugpu.device.capture import allow_queries_during_capture
 
 if TYPE_CHECKING:
     from cpugpu.debug.event import InstrumentedEvent
-
-log = logging.getLogger("cpugpu")
 
 _BEAT_SECONDS = 0.1
 #: How many stalled waits a report names in its first line.
@@ -83,7 +82,7 @@ class Watcher:
                 thread.start()
             except RuntimeError as error:  # no room for a thread, or the interpreter ends
                 self.paused = True
-                log.warning("cpugpu: nobody watches for stalls: %s", error)
+                say(logging.WARNING, "cpugpu: nobody watches for stalls: %s", error)
                 return
             self._thread = thread
 
@@ -117,7 +116,7 @@ class Watcher:
         self.stop()
         self.beat(exiting=True)
         if waits.open_waits(time.perf_counter_ns()):
-            log.warning("%s", self.report("cpugpu: the interpreter ends while threads wait"))
+            say(logging.WARNING, "%s", self.report("cpugpu: the interpreter ends while threads wait"))
         for event in self._living():
             self._judge_life(Kind.EXIT, event.state)
         self._tracing.stop()
@@ -174,7 +173,7 @@ class Watcher:
             names = [f"{each.thread_name} stalls in {each.kind.value}() of {each.event!r}" for each in stalled[:_NAMED]]
             more = f" and {len(stalled) - _NAMED} more" if len(stalled) > _NAMED else ""
             others = (each for each in found if each not in stalled)
-            log.warning("%s", hang.report(f"cpugpu: {', '.join(names)}{more}", [*stalled, *others], now_ns))
+            say(logging.WARNING, "%s", hang.report(f"cpugpu: {', '.join(names)}{more}", [*stalled, *others], now_ns))
 
     def _look_at_records(self, now_ns: int) -> None:
         for event in self._living():
@@ -207,9 +206,10 @@ class Watcher:
             try:
                 self._beat_in_time()
                 if request == "report":
-                    log.warning("%s", self.report("cpugpu: asked by a signal"))
-            except Exception:  # the program under watch goes on
-                log.exception("cpugpu: the watcher of the debug mode has a defect")
+                    say(logging.WARNING, "%s", self.report("cpugpu: asked by a signal"))
+            except Exception:
+                note("the watcher")
+            tell()
             if request == "stop":
                 return
 

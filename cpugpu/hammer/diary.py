@@ -18,7 +18,7 @@ class Diary:
     """Notes of one execution after another, taken by any thread. A note costs half a microsecond."""
 
     def __init__(self) -> None:
-        self._notes: deque[tuple[str, str, Any, float, float]] = deque(maxlen=_KEPT)
+        self._notes: deque[tuple[int, str, Any, float, float]] = deque(maxlen=_KEPT)
         self._operations: deque[Any] = deque(maxlen=_KEPT)  # of the simulated device
         self._recorded: dict[int, float] = {}  # when an event was recorded last, by its identity
         self._times: list[float] = []
@@ -37,7 +37,7 @@ class Diary:
 
     def note(self, what: str, stream: Any, began: float) -> None:
         """The calling thread has done something on `stream`, from `began` (of `time.perf_counter()`) until now."""
-        self._notes.append((threading.current_thread().name, what, stream, began, time.perf_counter()))
+        self._notes.append((threading.get_ident(), what, stream, began, time.perf_counter()))
 
     def recorded(self, event: Any) -> None:
         """A device event was recorded, just now."""
@@ -58,8 +58,15 @@ class Diary:
     def steps(self) -> list[Step]:
         """The timeline of this execution so far, by thread and by stream."""
         begin = self._began
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
         steps = [
-            Step(thread, "thread", f"{what} on {_label(stream)}" if stream is not None else what, a - begin, b - begin)
+            Step(
+                names.get(thread, "a thread"),
+                "thread",
+                f"{what} on {_label(stream)}" if stream is not None else what,
+                a - begin,
+                b - begin,
+            )
             for thread, what, stream, a, b in list(self._notes)
         ]
         last = max((step.began for step in steps), default=0.0)

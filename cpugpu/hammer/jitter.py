@@ -45,7 +45,7 @@ class Jitter:
     def pause(self) -> None:
         """Perhaps sleep. A thread that has not begun never does."""
         self.moves += 1
-        if self._state.tail is not None:
+        if not self._off and self._state.tail is not None:
             seconds = self._state.tail.draw()
             if seconds:
                 time.sleep(seconds)

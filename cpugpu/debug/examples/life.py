@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 
 from cpugpu import annotate
 from cpugpu.debug.examples.pairs import clean, violates
-from cpugpu.debug.examples.stage import Stage
+from cpugpu.debug.examples.stage import Actor, Stage
 from cpugpu.errors import HandoffClosed, ProtocolViolation
 
 
@@ -83,27 +84,29 @@ def one_records_first(stage: Stage) -> None:
     a.result()
 
 
-@violates("sync-too-long")
-def kernel_that_never_ends(stage: Stage) -> None:
+def _synchronizes_behind_a_kernel(stage: Stage) -> tuple[Actor, threading.Event]:
+    """A consumer that is in synchronize(), and what ends the kernel that it waits for."""
     ready, (p, c), stream = stage.event(stage.sim), stage.actors("p", "c"), stage.sim.stream()
-    gate = stage.gate(stream)
+    end_of_kernel = stage.gate(stream)
     p(ready.record, stream)
     stage.blocks(c, ready, ready.synchronize)
     stage.until(lambda: ready.state.last_record is not None and not ready.pending)
+    return c, end_of_kernel
+
+
+@violates("sync-too-long")
+def kernel_that_never_ends(stage: Stage) -> None:
+    c, end_of_kernel = _synchronizes_behind_a_kernel(stage)
     stage.beat(later=120)
-    gate.set()
+    end_of_kernel.set()
     c.result()
 
 
 @clean("sync-too-long")
 def kernel_that_ends(stage: Stage) -> None:
-    ready, (p, c), stream = stage.event(stage.sim), stage.actors("p", "c"), stage.sim.stream()
-    gate = stage.gate(stream)
-    p(ready.record, stream)
-    stage.blocks(c, ready, ready.synchronize)
-    stage.until(lambda: ready.state.last_record is not None and not ready.pending)
+    c, end_of_kernel = _synchronizes_behind_a_kernel(stage)
     stage.beat()
-    gate.set()
+    end_of_kernel.set()
     c.result()
     stage.beat(later=120)
 

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cpugpu.debug.defects import note
 from cpugpu.debug.journal import Kind, Operation
 from cpugpu.debug.state import EventState
 
@@ -102,10 +103,14 @@ def rules_at(moment: Moment) -> Mapping[Kind, Checks]:
 
 
 def broken(rules: Mapping[Kind, Checks], state: EventState, operation: Operation) -> list[tuple[str, str]]:
-    """Which of `rules` does `operation` break? Names and messages."""
+    """Which of `rules` does `operation` break? Names and messages. A rule that raises is not broken."""
     found = []
     for name, check in rules.get(operation.kind, ()):
-        message = check(state, operation)
+        try:
+            message = check(state, operation)
+        except Exception:
+            note(f"rule {name}")
+            continue
         if message is not None:
             found.append((name, message))
     return found
