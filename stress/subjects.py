@@ -46,6 +46,24 @@ class SeedEvent:
         self._recorded.clear()
 
 
+class BareEvent:
+    """One device event, recorded again and again: what a program has that leaves the CPU threads out of it.
+
+    A wait binds to whatever was recorded last, to nothing if nothing was; nobody is told, and nobody can ask.
+    """
+
+    pending = False
+
+    def __init__(self) -> None:
+        self._event = resolve().event()
+
+    def record(self, stream: Any = None) -> None:
+        self._event.record(stream)
+
+    def wait(self, stream: Any = None) -> None:
+        self._event.wait(stream)
+
+
 class NoGpuWait(CpuGpuEvent):
     """Blocks the CPU thread and forgets the stream."""
 

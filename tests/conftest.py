@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cpugpu.debug import journal, watcher
+from cpugpu.debug import defects, journal, watcher
 from cpugpu.device.simulated import SimulatedDevice, Simulator, no_latency
 
 pytest_plugins = ["pytester"]
@@ -14,13 +14,16 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the person who runs the tests, and an empty journal."""
+    """No setting of the person who runs the tests, an empty journal, and in the end no defect of the debug mode."""
     for name in ("DEBUG", "DEVICE", "DEVICE_TIME", "SEED", "STALL_SECONDS", "TRACE", "TRACE_MB"):
         monkeypatch.delenv(f"CPUGPU_{name}", raising=False)
     watcher.paused = True  # its thread: a test that wants a beat calls it
     yield
     watcher.stop()
     journal.clear()
+    found = dict(defects.counts)
+    defects.clear()
+    assert found == {}
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from cpugpu import CpuGpuEvent, HandoffClosed, HandoffTimeout, ProducerFailed, ProtocolViolation
+from cpugpu import CpuGpuEvent, HandoffClosed, HandoffTimeout, ProducerFailed, ProtocolViolation, annotate
 from cpugpu.debug import InstrumentedEvent, Kind, journal
 from cpugpu.debug.examples import Stage
 from cpugpu.debug.journal import RING
@@ -227,6 +228,31 @@ def test_the_journal_forgets_old_threads() -> None:
         run(ready.record)
         ready.wait()
     assert len(journal._rings) <= 64 + threading.active_count() + 1
+
+
+def test_who_looks_at_a_payload_does_not_wait_for_the_event() -> None:
+    """Rule teardown-while-waiting is about waits; `annotate.use()` is the consumer's as well."""
+    ready = InstrumentedEvent("host", name="ready", mode="check")
+    run(ready.record)
+    ready.wait()
+    torn_down: list[str] = []
+
+    def tear_down(record: logging.LogRecord) -> bool:
+        """The logger calls this within `use()`, which has something to report."""
+        if not torn_down:
+            torn_down.append(record.getMessage())
+            run(lambda: annotate.teardown(ready))
+        return True
+
+    logger = logging.getLogger("cpugpu")
+    logger.addFilter(tear_down)
+    try:
+        annotate.use(ready, object())  # which nobody has stamped
+    finally:
+        logger.removeFilter(tear_down)
+    [told] = torn_down
+    assert told.startswith("payload-generation")
+    assert [rule for entry in journal.entries("ready") for rule, _ in entry.violations] == ["payload-generation"]
 
 
 @pytest.mark.parametrize("mode", ["off", 1.5])

@@ -1,19 +1,54 @@
-"""Every mutant is killed by the catalogue, and what is correct is not."""
+"""The mutants fit the code, are undone, and are killed. All of them by all engines: `make mutants`."""
 
 from __future__ import annotations
 
 import pytest
 
-from cpugpu import CpuGpuEvent
-from stress.mutants import SCENARIOS, try_mutant
-from stress.subjects import MUTANTS, SeedEvent
+from cpugpu.hammer import hammer
+from stress.mutants import MUTANTS, PARTS, Mutant, PatchError
+from stress.mutants.matrix import make_matrix
+from stress.stress_hand_off import hand_off
 
 
-@pytest.mark.parametrize("mutant", [SeedEvent, *MUTANTS], ids=lambda mutant: mutant.__name__)
-def test_the_catalogue_kills_it(mutant: type) -> None:
-    verdict = try_mutant(mutant, SCENARIOS, seconds=60, seed=0)
-    assert verdict.scenario
+def test_there_are_at_least_thirty_of_every_part() -> None:
+    assert len(MUTANTS) >= 30
+    assert {mutant.part for mutant in MUTANTS.values()} == set(PARTS)
 
 
-def test_the_original_survives() -> None:
-    assert try_mutant(CpuGpuEvent, SCENARIOS, seconds=0.1, seed=0).scenario == ""
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
+def test_a_mutant_fits_the_code_and_is_undone(mutant: Mutant) -> None:
+    function = mutant._function()
+    original = function.__code__
+    with mutant.applied():
+        assert function.__code__ is not original
+    assert function.__code__ is original
+
+
+def test_a_mutant_is_undone_after_an_exception() -> None:
+    mutant = MUTANTS["no-gpu-wait"]
+    original = mutant._function().__code__
+    with pytest.raises(KeyError), mutant.applied():
+        raise KeyError
+    assert mutant._function().__code__ is original
+
+
+def test_a_patch_that_does_not_fit_is_an_error() -> None:
+    mutant = Mutant("rotten", "event", "cpugpu.event:CpuGpuEvent.wait", "-    no such line\n+    other\n", "nothing")
+    with pytest.raises(PatchError, match="fits 0 places"), mutant.applied():
+        pass
+
+
+def test_a_mutant_is_seen_by_the_hammer() -> None:
+    with MUTANTS["no-gpu-wait"].applied():
+        assert not hammer(hand_off, seconds=30, device="sim", seed=0, stop_at_first=True).passed
+    assert hammer(hand_off, seconds=0.1, device="sim", seed=0).passed
+
+
+def test_a_matrix_has_a_row_a_mutant_and_a_column_an_engine() -> None:
+    matrix = make_matrix([MUTANTS["no-gpu-wait"]], ["hammer"], seconds=10, seed=0, jobs=1, tell=lambda row: None)
+    data = matrix.to_dict()
+    assert data["version"] == 1
+    assert data["engines"] == ["hammer"]
+    row = next(row for row in data["rows"] if row["mutant"] == "no-gpu-wait")
+    assert row["results"]["hammer"]["killed"]
+    assert row["results"]["hammer"]["by"]

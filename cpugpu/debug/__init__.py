@@ -2,9 +2,10 @@
 
 `InstrumentedEvent` is what `CpuGpuEvent()` makes under the toggle. `journal` remembers what happened to instrumented
 events in this process. `RULES` are the rules by name, each with its explanation. `watcher` finds what does not report
-itself: stalls, deadlocks, dead threads.
+itself: stalls, deadlocks, dead threads. `defects.counts` has what went wrong in the debug mode itself.
 """
 
+from cpugpu.debug import defects
 from cpugpu.debug.event import InstrumentedEvent
 from cpugpu.debug.journal import Journal, Kind, Operation, journal
 from cpugpu.debug.rules import RULES, Moment, Rule
@@ -19,6 +20,7 @@ __all__ = [
     "Operation",
     "Rule",
     "Watcher",
+    "defects",
     "journal",
     "watcher",
 ]

@@ -25,13 +25,13 @@ _lock = threading.RLock()  # a signal handler may come in
 
 
 def note(where: str) -> None:
-    """In an `except` clause: `where` has raised. Calls nobody; `tell()` must follow, sooner or later."""
+    """In an `except` clause: `where` has raised. Calls no handler: `tell()` must follow, sooner or later."""
     with _lock:
         counts[where] += 1
         first = counts[where] == 1
     if first:
         trace = traceback.format_exc().rstrip()
-        untold.append(f"{where} has raised; the program goes on without it. This is told once.\n{trace}")
+        untold.append(f"{where} has raised; the program goes on (told once)\n{trace}")
 
 
 def tell() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from cpugpu.debug.defects import tell
 from cpugpu.debug.journal import Kind, Operation
 from cpugpu.debug.rules import Checks, Moment, broken, rules_at
 from cpugpu.debug.state import EventState
@@ -65,6 +66,7 @@ def check(entries: Iterable[Entry]) -> list[Finding]:
     steps.sort(key=lambda step: step[:2])
     found = [finding for step in steps for finding in replay.take(step)]
     found += replay.at_the_end(steps)
+    tell()
     offline = {(finding.rule, id(finding.entry)) for finding in found}
     found += [
         Finding(rule, message, step.entry, online=True)

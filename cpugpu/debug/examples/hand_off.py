@@ -162,8 +162,8 @@ def retries_for_ever(stage: Stage) -> None:
     device = FailingDevice()
     ready, (p, c) = stage.event(device), stage.actors("p", "c")
     p(ready.record)
-    device.failures = 4
-    for _ in range(4):
+    device.failures = 3
+    for _ in range(3):
         with contextlib.suppress(DeviceError):
             c(ready.wait)
     c(ready.wait)

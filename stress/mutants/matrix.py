@@ -1,0 +1,162 @@
+"""The kill matrix: mutants against engines, as a table and as JSON."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stress.mutants import MUTANTS, Mutant
+from stress.mutants.engines import ENGINES, Kill
+from stress.mutants.trial import NONE, try_in_process
+
+#: What has to be killed, in percent: by the hammer, and by the hammer and the rules together.
+TARGETS: Mapping[tuple[str, ...], float] = {("hammer",): 90.0, ("hammer", "rules"): 95.0}
+#: The code as it is gets so many times as long as a mutant: what has to survive is worth a longer look.
+CONTROL_TIMES = 3
+_CONTROL = Mutant(NONE, "event", "", "", "the code as it is")
+
+
+@dataclass
+class Row:
+    """A mutant and what each engine made of it."""
+
+    mutant: Mutant
+    results: dict[str, Kill] = field(default_factory=dict)
+
+
+@dataclass
+class Matrix:
+    """What came out. `control` is the code as it is, which has to survive everything."""
+
+    engines: Sequence[str]
+    seconds: float
+    seed: int
+    control: Row
+    rows: list[Row]
+
+    def share(self, *engines: str) -> float:
+        """The percentage of mutants that at least one of `engines` has killed."""
+        killed = sum(any(row.results[engine].killed for engine in engines) for row in self.rows)
+        return 100 * killed / len(self.rows)
+
+    def complaints(self) -> list[str]:
+        """What is not as it has to be; nothing is asked of engines that were left out."""
+        found = [
+            f"{engine} kills the code as it is: {kill.by}, {kill.outcome}"
+            for engine, kill in self.control.results.items()
+            if kill.killed
+        ]
+        for engines, least in TARGETS.items():
+            if self.rows and set(engines) <= set(self.engines) and self.share(*engines) < least:
+                found.append(
+                    f"{' and '.join(engines)}: {self.share(*engines):.1f} % killed, and {least:g} % are asked for"
+                )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "version": 1,
+            "device": "sim",
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+            "engines": list(self.engines),
+            "control": _row(self.control),
+            "rows": [_row(row) for row in self.rows],
+        }
+
+
+def make_matrix(
+    mutants: Iterable[Mutant],
+    engines: Sequence[str],
+    *,
+    seconds: float,
+    seed: int,
+    jobs: int = 1,
+    tell: Callable[[Row], None] = lambda _: None,
+) -> Matrix:
+    """Try everything against everything. `tell` gets each row when it is complete, the control first.
+
+    `jobs`: how many processes at once. What a mutant is killed by, and how fast, is disturbed where they share cores.
+    """
+    rows = [Row(_CONTROL), *(Row(mutant) for mutant in mutants)]
+    with ThreadPoolExecutor(jobs) as pool:
+        tries = [
+            [pool.submit(try_in_process, engine, row.mutant.name, seconds=limit, seed=seed) for engine in engines]
+            for row, limit in zip(rows, [CONTROL_TIMES * seconds, *[seconds] * len(rows)], strict=False)
+        ]
+        try:
+            for row, futures in zip(rows, tries, strict=True):
+                row.results = {engine: future.result() for engine, future in zip(engines, futures, strict=True)}
+                tell(row)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return Matrix(engines, seconds, seed, rows[0], rows[1:])
+
+
+def head(engines: Sequence[str]) -> str:
+    """The head of the table."""
+    return f"{'mutant':33}  {'part':6}" + "".join(f"  {engine:>8}" for engine in engines) + "  killed by (outcome)"
+
+
+def line(row: Row) -> str:
+    """A line of the table: seconds until the kill, or `-` for one that survived."""
+    cells = "".join(f"  {kill.seconds:8.2f}" if kill.killed else f"  {'-':>8}" for kill in row.results.values())
+    killer = next((kill for kill in row.results.values() if kill.killed), None)
+    by = f"  {killer.by} ({killer.outcome})" if killer is not None else ""
+    part = "" if row is None or row.mutant.name == NONE else row.mutant.part
+    return f"{row.mutant.name:33}  {part:6}{cells}{by}".rstrip()
+
+
+def summary(matrix: Matrix) -> str:
+    """The figures, and the survivors with their reasons."""
+    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each:"]
+    columns: list[tuple[str, ...]] = [(engine,) for engine in matrix.engines]
+    if {"hammer", "rules"} <= set(matrix.engines):
+        columns.append(("hammer", "rules"))
+    for engines in columns:
+        share, least = matrix.share(*engines), TARGETS.get(engines)
+        target = "" if least is None else f"   (at least {least:g} % are asked for)"
+        lines.append(f"  {' or '.join(engines):16} {share:5.1f} %{target}")
+    for engine in (each for each in ("hammer", "rules") if each in matrix.engines):
+        if engine == "rules":
+            listed = [row for row in matrix.rows if row.mutant.part == "rules" and not row.results[engine].killed]
+            title = "mutants of the rules that survived the rules"
+        else:
+            listed = [row for row in matrix.rows if not row.results[engine].killed]
+            title = "survived the hammer"
+        lines += ["", f"{title}: {len(listed) or 'none'}"]
+        for row in listed:
+            others = [each for each, kill in row.results.items() if kill.killed]
+            seen = f"seen by {' and '.join(others)}" if others else "seen by none"
+            lines.append(f"  {row.mutant.name} ({seen}): {row.mutant.what}")
+            lines.append(f"      {row.mutant.reason or 'no reason is known'}")
+    return "\n".join([*lines, *(f"\nFAILED: {complaint}" for complaint in matrix.complaints())])
+
+
+def choose(names: Sequence[str]) -> list[Mutant]:
+    """The mutants with these names, or of these parts; all of them for none. `ValueError` for an unknown one."""
+    known = {mutant.name for mutant in MUTANTS.values()} | {mutant.part for mutant in MUTANTS.values()}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is neither a mutant nor a part; the parts are event, device and rules")
+    return [each for each in MUTANTS.values() if not names or each.name in names or each.part in names]
+
+
+def _row(row: Row) -> dict[str, Any]:
+    mutant = row.mutant
+    return {
+        "mutant": mutant.name,
+        "part": mutant.part,
+        "what": mutant.what,
+        "reason": mutant.reason,
+        "results": {engine: asdict(kill) for engine, kill in row.results.items()},
+    }
+
+
+ALL_ENGINES = tuple(ENGINES)
