@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from cpugpu import ProtocolViolation, annotate
 from cpugpu.cli import main
-from cpugpu.debug import RULES, Kind, Operation
+from cpugpu.debug import RULES, Kind, Operation, journal
 from cpugpu.debug.examples import PAIRS, play
 from cpugpu.debug.rules import Moment, broken, registry, rules_at, steady
 from cpugpu.debug.state import EventState
@@ -21,6 +22,13 @@ from cpugpu.report.catalogue import ALSO, scenario_rows
 from cpugpu.report.rules import Row, cross_table, page
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_by_other_tests() -> None:
+    """Events that earlier tests have dropped would be judged in the middle of a program here."""
+    gc.collect()
+    journal.clear()
 
 
 def test_every_rule_has_a_program_that_breaks_it_and_a_twin() -> None:
