@@ -7,7 +7,9 @@
 # REQUIRE_GPU (1)          0: go on without an accelerator, on the simulated device
 # SECONDS_OF_STRESS (120)  the budget of the campaign
 # SHARD                    I/N; by default what torchrun, Slurm or Buildkite has set
-# BENCHMARKS (1), MUTANTS (0), SOAK_HANDOFFS (0)   what else to run; the soak takes the host device where there is no GPU
+# BENCHMARKS (1)           0: none
+# MUTANTS (0)              try the mutants, so many at once
+# SOAK_HANDOFFS (0)        so many hand-offs more; on the host device where there is no GPU
 #
 # The first line says which device it is. Exit status: 0, 1 when a step failed, 2 when nothing could be run.
 set -uo pipefail
@@ -55,7 +57,7 @@ step stress "${pytest[@]}" stress --stress-device="$device" --stress-seconds="${
 # The instrumented event in check mode: a scenario that breaks a rule which it does not break on purpose fails here.
 step rules "$python" -m cpugpu rules
 if [ "${MUTANTS:-0}" != 0 ]; then
-  step mutants "$python" -m stress.mutants --json "$out/stress/mutants.json"
+  step mutants "$python" -m stress.mutants --device "$device" --jobs "$MUTANTS" --json "$out/stress/mutants.json"
 fi
 if [ "${SOAK_HANDOFFS:-0}" != 0 ]; then
   step soak "$python" -m stress.soak --hand-offs "$SOAK_HANDOFFS" --device auto --json "$out/soak.json"

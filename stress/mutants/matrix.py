@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from stress.mutants import MUTANTS, Mutant
+from stress.mutants import MUTANTS, PARTS, Mutant
 from stress.mutants.engines import ENGINES, Kill
 from stress.mutants.trial import NONE, try_in_process
 
@@ -32,6 +32,7 @@ class Matrix:
     """What came out. `control` is the code as it is, which has to survive everything."""
 
     engines: Sequence[str]
+    device: str
     seconds: float
     seed: int
     control: Row
@@ -60,7 +61,7 @@ class Matrix:
         """For JSON."""
         return {
             "version": 1,
-            "device": "sim",
+            "device": self.device,
             "seconds": self.seconds,
             "seed": self.seed,
             "python": platform.python_version(),
@@ -75,6 +76,7 @@ def make_matrix(
     mutants: Iterable[Mutant],
     engines: Sequence[str],
     *,
+    device: str,
     seconds: float,
     seed: int,
     jobs: int = 1,
@@ -87,7 +89,10 @@ def make_matrix(
     rows = [Row(_CONTROL), *(Row(mutant) for mutant in mutants)]
     with ThreadPoolExecutor(jobs) as pool:
         tries = [
-            [pool.submit(try_in_process, engine, row.mutant.name, seconds=limit, seed=seed) for engine in engines]
+            [
+                pool.submit(try_in_process, engine, row.mutant.name, device=device, seconds=limit, seed=seed)
+                for engine in engines
+            ]
             for row, limit in zip(rows, [CONTROL_TIMES * seconds, *[seconds] * len(rows)], strict=False)
         ]
         try:
@@ -96,7 +101,7 @@ def make_matrix(
                 tell(row)
         finally:
             pool.shutdown(cancel_futures=True)
-    return Matrix(engines, seconds, seed, rows[0], rows[1:])
+    return Matrix(engines, device, seconds, seed, rows[0], rows[1:])
 
 
 def head(engines: Sequence[str]) -> str:
@@ -139,13 +144,17 @@ def summary(matrix: Matrix) -> str:
     return "\n".join([*lines, *(f"\nFAILED: {complaint}" for complaint in matrix.complaints())])
 
 
-def choose(names: Sequence[str]) -> list[Mutant]:
-    """The mutants with these names, or of these parts; all of them for none. `ValueError` for an unknown one."""
-    known = {mutant.name for mutant in MUTANTS.values()} | {mutant.part for mutant in MUTANTS.values()}
+def choose(names: Sequence[str], device: str) -> list[Mutant]:
+    """The mutants with these names, or of these parts; for none all that `device` can show.
+
+    `ValueError` for an unknown one, and for one that `device` cannot show.
+    """
+    shown = [each for each in MUTANTS.values() if each.part in PARTS[device]]
+    known = {mutant.name for mutant in shown} | {mutant.part for mutant in shown}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is neither a mutant nor a part; the parts are event, device and rules")
-    return [each for each in MUTANTS.values() if not names or each.name in names or each.part in names]
+        raise ValueError(f"{unknown[0]!r} is neither a mutant nor a part for {device}: {', '.join(PARTS[device])}")
+    return [each for each in shown if not names or each.name in names or each.part in names]
 
 
 def _row(row: Row) -> dict[str, Any]:
