@@ -369,6 +369,6 @@ def test_a_buffer_lives_until_the_execution_is_over() -> None:
         gc.collect()
         return "kept" if earlier in ([], [None]) and dropped[0]() is not None else "gone"
 
-    result = hammer(drops, seconds=0.1, device="sim", seed=0)
+    result = hammer(drops, seconds=1, device="sim", seed=0)
     assert result.executions > 1
     assert result.passed, result.rows
