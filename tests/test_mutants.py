@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
-from cpugpu.hammer import hammer
+from cpugpu.hammer import choose_device, hammer
+from stress import subjects
 from stress.mutants import MUTANTS, PARTS, Mutant, PatchError
+from stress.mutants.catalogue import scenarios_for
+from stress.mutants.engines import ENGINES, Pulse, put_to
 from stress.mutants.matrix import choose, make_matrix
 from stress.stress_hand_off import hand_off
 
@@ -62,3 +68,11 @@ def test_each_device_shows_mutants_of_its_own() -> None:
     assert [each.name for each in choose(["torch-wait-left-out"], "accelerator")] == ["torch-wait-left-out"]
     with pytest.raises(ValueError, match="'torch-wait-left-out' is neither a mutant nor a part for sim: event, device"):
         choose(["torch-wait-left-out"], "sim")
+
+
+@pytest.mark.parametrize("subject", subjects.MUTANTS)
+def test_a_class_with_one_mistake_is_killed_by_the_catalogue(subject: type[Any]) -> None:
+    listed = [each for each in scenarios_for("event", subject, choose_device("sim")(0)) if each.subject_name]
+    kill = put_to(listed, ENGINES["hammer"], Pulse(), device="sim", seconds=60, seed=0, began=time.monotonic())
+    assert kill.killed
+    assert kill.by in [each.name for each in listed]
