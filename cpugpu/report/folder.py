@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cpugpu.campaign import Run
@@ -32,10 +34,18 @@ def write_report(run: Run, folder: Path, *, previous: Run | None = None) -> Path
     return index
 
 
-def _replace(path: Path, data: bytes) -> None:
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` at the end; not if there was an exception."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
     try:
-        part.write_bytes(data)
+        yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(data)
