@@ -122,13 +122,23 @@ class Run:
 
     @property
     def items(self) -> list[Item]:
-        """An item a scenario and subject, in the order in which they were planned. Those that never ran included."""
+        """An item a scenario and subject, in the order in which they were planned. Those that never ran included.
+
+        What parts have seen on different devices is not added up: an item each then, whose title says which.
+        """
         targets = {target.nodeid: target for header in self.headers for target in header.targets}
         targets.update({entry.shard.target.nodeid: entry.shard.target for entry in self.entries})
-        by_target: dict[str, list[Entry]] = {nodeid: [] for nodeid in targets}
+        by_target: dict[str, dict[str, list[Entry]]] = {nodeid: {} for nodeid in targets}
         for entry in self.entries:
-            by_target[entry.shard.target.nodeid].append(entry)
-        return [_item(targets[nodeid], entries) for nodeid, entries in by_target.items()]
+            by_target[entry.shard.target.nodeid].setdefault(entry.shard.device, []).append(entry)
+        items = []
+        for nodeid, by_device in by_target.items():
+            for device, entries in (by_device or {"": []}).items():
+                target = targets[nodeid]
+                if len(by_device) > 1:
+                    target = dataclasses.replace(target, title=f"{target.title or nodeid} on {device}")
+                items.append(_item(target, entries))
+        return items
 
     @property
     def passed(self) -> bool:
@@ -211,12 +221,13 @@ def _entry(data: dict[str, Any]) -> Entry:
 def _item(target: Target, entries: list[Entry]) -> Item:
     results = [entry.result for entry in entries if entry.result is not None]
     result = combine(results) if results else None
+    if result is not None and target.title:
+        result.title = target.title  # with what tells it from others of that name
     faults = [entry for entry in entries if entry.fault is not None]
     replays = [
-        f"{entry.replay} --stress-seed={failure.seed}@{failure.iteration}"
+        f"{next(entry.replay for entry in entries if entry.result is not None and failure in entry.result.failures)}"
+        f" --stress-seed={failure.seed}@{failure.iteration}"
         for failure in (result.failures if result is not None else ())
-        for entry in entries
-        if entry.result is not None and failure in entry.result.failures
     ]
     replays += [f"{entry.replay} --stress-seed={entry.shard.seed}" for entry in faults]
     return Item(target, result, faults, replays)

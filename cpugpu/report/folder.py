@@ -13,6 +13,8 @@ from cpugpu.report.junit import render_junit
 from cpugpu.report.machine import render_json
 from cpugpu.report.matrix import MatrixError, read_matrix
 
+_LAST = "results.json"
+
 
 def write_report(run: Run, folder: Path, *, previous: Run | None = None) -> Path:
     """Write the three files and return the path of `index.html`. A reader sees a file's old text or the new, whole.
@@ -27,11 +29,19 @@ def write_report(run: Run, folder: Path, *, previous: Run | None = None) -> Path
     except MatrixError as error:
         matrix_error = str(error)
     page = render_html(run, previous=previous, matrix=matrix, matrix_error=matrix_error)
-    _replace(folder / "results.json", render_json(run).encode())
     _replace(folder / "junit.xml", render_junit(run))
     index = folder / "index.html"
     _replace(index, page.encode())
+    _replace(folder / _LAST, render_json(run).encode())
     return index
+
+
+def is_report_of(run: Run, folder: Path) -> bool:
+    """Have all files of the report in `folder` been written for `run`? The last of them tells."""
+    try:
+        return (folder / _LAST).read_bytes() == render_json(run).encode()
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cpugpu.campaign import ResultsError, Run, append, merge, read
+from cpugpu.campaign import Entry, Header, ResultsError, Run, append, merge, read
 from cpugpu.campaign.results import NAME
 from cpugpu.report import matrix
 from cpugpu.report.folder import replacing, write_report
@@ -94,8 +94,9 @@ def _read(files: Sequence[Path]) -> Parts:
 
 def _write(run: Run, out: Path, files: Sequence[Path]) -> None:
     """Whoever is killed between the two files leaves a folder that is not overwritten."""
+    records: list[Header | Entry] = [*run.headers, *run.entries]
     with replacing(out / NAME) as path:
-        for record in (*run.headers, *run.entries):
+        for record in records:
             append(path, record)
         digest = _digest(path)
     with replacing(out / MARK) as path:
