@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from cpugpu.campaign import Entry, Item, Run, Shard, Target
+from cpugpu.errors import BadInput
 from cpugpu.hammer import Result, hammer
 from cpugpu.job import Job, run_job
 from cpugpu.pytest_options import (
@@ -57,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options. The device and the subjects are looked for only if this run is about scenarios."""
     config.stash[_BEGAN_KEY] = time.monotonic()
-    with _told():
+    with _told(ValueError):
         config.stash[OPTIONS_KEY] = read_options(config)
         if _asked(config):
             refuse_beside_xdist(config)
@@ -258,11 +259,11 @@ def _asked(config: pytest.Config) -> bool:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Bad input is one line, and exit status 2."""
+def _told(kind: type[ValueError]) -> Iterator[None]:
+    """Bad input is one line, and exit status 2. Of a whole campaign only `BadInput` is: the rest would be a mistake."""
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         pytest.exit(f"cpugpu: {error}", returncode=2)
 
 
@@ -273,7 +274,7 @@ def _run_campaign(config: pytest.Config, items: Sequence[StressItem]) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     fit = {item.nodeid: item for item in items if not item.unfit()}
     write: Callable[[str], None] = reporter.write_line if reporter else print
-    with _told(), capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+    with _told(BadInput), capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
         _check_distinct(items)
         if tight := too_short(options, len(fit)):
             write(f"cpugpu: {tight}")
@@ -306,7 +307,7 @@ def _check_distinct(items: Sequence[StressItem]) -> None:
     names = Counter(item.nodeid for item in items)
     twice = [nodeid for nodeid, times in names.items() if times > 1]
     if twice:
-        raise ValueError(f"{twice[0]} was collected more than once; results could not be told apart")
+        raise BadInput(f"{twice[0]} was collected more than once; results could not be told apart")
 
 
 def _results(stats: Iterable[Iterable[Any]]) -> Iterator[Result]:
