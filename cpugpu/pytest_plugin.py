@@ -15,7 +15,6 @@ import inspect
 import json
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ import pytest
 from cpugpu.campaign import Entry, Item, Run, Shard, Target
 from cpugpu.errors import BadInput
 from cpugpu.hammer import Result, hammer
-from cpugpu.job import Job, run_job
+from cpugpu.job import Job, process_began, run_job
 from cpugpu.pytest_options import (
     BENCH_KEY,
     OPTIONS,
@@ -57,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options. The device and the subjects are looked for only if this run is about scenarios."""
-    config.stash[_BEGAN_KEY] = time.monotonic()
+    config.stash[_BEGAN_KEY] = process_began()  # to load plugins takes seconds, and they count
     with _told(ValueError):
         config.stash[OPTIONS_KEY] = read_options(config)
         if _asked(config):
