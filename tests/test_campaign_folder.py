@@ -47,7 +47,7 @@ def test_a_cluster_that_cannot_be_had_costs_nothing(tmp_path: Path, monkeypatch:
     before = written(tmp_path / "results.jsonl").read_bytes()
     job = Job([], {}, {}, [], "sim", "sim", 7, None, 1.0, Part(), None, tmp_path, "127.0.0.1:1", time.monotonic())
     for _ in range(2):
-        with pytest.raises(BadInput, match="--stress-ray=127.0.0.1:1 needs Ray"):
+        with pytest.raises(BadInput, match=r"--stress-ray=127\.0\.0\.1:1 needs Ray"):
             run_job(job, told)
     assert (tmp_path / "results.jsonl").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
