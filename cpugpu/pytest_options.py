@@ -17,7 +17,7 @@ import pytest
 
 from cpugpu import settings
 from cpugpu.campaign import Part, parse_part
-from cpugpu.campaign.budget import _SHORTEST_SECONDS as SHORTEST_SECONDS
+from cpugpu.campaign.budget import SHORTEST_SECONDS
 from cpugpu.device import Device
 from cpugpu.device.simulated import SimulatedDevice
 from cpugpu.hammer import choose_device
