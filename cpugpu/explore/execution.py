@@ -1,0 +1,257 @@
+"""One execution under a schedule: logical threads as greenlets, and whatever else can take steps, one step at a time.
+
+All of it is one OS thread. A logical thread that comes to an operation says so and switches to the *hub*, which asks
+for the next actor and lets it go on: the effect of its operation, and what follows until its next one, is a step. A new
+thread runs up to its first operation within the step that has started it: starting is a step, coming up is none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import greenlet
+
+from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
+
+Key: TypeAlias = "tuple[int | str, ...]"
+
+
+class OutsideExploration(RuntimeError):
+    """A modelled object was used where no thread of an exploration runs, and would have had to block."""
+
+
+class Actor:
+    """Something that takes steps: a thread, a stream, a clock. `next` is its next step, None where it has none.
+
+    `key` is the maker's key and a number of the maker's own, so it is the same whatever others have done meanwhile.
+    """
+
+    kind = "actor"
+
+    def __init__(self, key: Key, name: str) -> None:
+        self.key = key
+        self.name = name
+        self.next: Operation | None = None
+        self.begin = Resource((*key, "begin"), f"the beginning of {name}")
+        self.steps = 0
+        self.rested = False  # it has rested, and nobody else has moved since
+
+    def go(self) -> None:
+        """Take the step `next`, and say what comes after it."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Step(NamedTuple):
+    """A step that was taken. `enabled`: the actors that could have taken one instead, it among them, oldest first."""
+
+    actor: Actor
+    label: str
+    footprint: Footprint
+    enabled: tuple[Actor, ...]
+
+
+class Thread(Actor):
+    """A logical thread: a function in a greenlet of its own.
+
+    `end` is touched by its last step, and by whoever looks at whether it lives. `exception`: what ended it.
+    """
+
+    kind = "thread"
+
+    def __init__(self, execution: Execution, key: Key, name: str, function: Callable[[], object]) -> None:
+        super().__init__(key, name)
+        self.exception: BaseException | None = None
+        self.alive = True
+        self.end = Resource((*key, "end"), f"the end of {name}")
+        self.timed_out = False
+        self._execution = execution
+        self._function = function
+        self._made = itertools.count()
+        self._greenlet = greenlet.greenlet(self._run, execution.hub)
+        execution.thread_of[self._greenlet] = self
+
+    def made(self) -> int:
+        """The next number of its own, for the keys of what it makes."""
+        return next(self._made)
+
+    def go(self) -> None:
+        """Run until the next operation, or to the end."""
+        self.next = None
+        self._greenlet.switch()
+
+    def kill(self) -> None:
+        """End it where it stands."""
+        if self._greenlet:
+            self._greenlet.throw()
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except greenlet.GreenletExit:
+            pass
+        except BaseException as exception:
+            self.exception = exception
+        self.alive = False
+        self._execution.touch((self.end, WRITE))
+
+
+class Clock(Actor):
+    """What may end one wait of a thread, where that has a timeout and cannot succeed."""
+
+    kind = "clock"
+
+    def __init__(self, execution: Execution, thread: Thread, waits: Operation, timeout: float) -> None:
+        super().__init__((*thread.key, "clock", thread.made()), f"clock of {thread.name}")
+        self._execution = execution
+        self._thread = thread
+        self._waits = waits
+        self._deadline = execution.now + timeout
+        looks: Footprint = tuple((resource, READ) for resource, access in waits.footprint if access is not CAUSE)
+        self.next = Operation(f"{waits.label}: time is up", (*looks, (self.begin, CAUSE)), self._overdue)
+
+    def _overdue(self) -> bool:
+        can_succeed = self._waits.enabled
+        return self._thread.next is self._waits and can_succeed is not None and not can_succeed()
+
+    def go(self) -> None:
+        """Time is up: the thread's next step is to notice."""
+        self.next = None
+        self._execution.now = max(self._execution.now, self._deadline)
+        self._thread.timed_out = True
+        self._thread.next = Operation(f"{self._waits.label}: timed out", ((self.begin, CAUSE),))
+
+
+class Execution:
+    """The actors, their hub, and the steps that they have taken. `now`: the virtual time, in seconds."""
+
+    def __init__(self) -> None:
+        self.hub = greenlet.getcurrent()
+        self.actors: list[Actor] = []
+        self.steps: list[Step] = []
+        self.thread_of: dict[greenlet.greenlet, Thread] = {}
+        self.now = 0.0
+        self.over = False
+        self._touched: list[tuple[Resource, Access]] = []
+        self._fresh: list[Thread] = []
+
+    # -- for the stand-ins, called by a logical thread ---------------------------------------------------------------
+
+    def me(self) -> Thread | None:
+        """The logical thread that calls; None where none does."""
+        return self.thread_of.get(greenlet.getcurrent())
+
+    def step(self, operation: Operation) -> bool:
+        """Wait for one's turn to do `operation`. True if it can be done now, False if its timeout ended the wait.
+
+        What the caller does next, until it comes here again, is the step. Outside a logical thread, and when the
+        execution is over, it does not wait; `OutsideExploration` if it would have to.
+        """
+        thread = self.thread_of.get(greenlet.getcurrent())
+        if thread is None or self.over:
+            if operation.enabled is None or operation.enabled():
+                return True
+            if operation.timeout is not None:
+                return False
+            if self.over:
+                raise greenlet.GreenletExit
+            raise OutsideExploration(f"{operation.label} would block, outside the threads of an exploration")
+        thread.next = operation
+        if operation.timeout is None:
+            self.hub.switch()
+            return True
+        thread.timed_out = False
+        clock = Clock(self, thread, operation, operation.timeout)
+        self.actors.append(clock)
+        self.hub.switch()
+        if clock.next is not None:
+            clock.next = None
+            self.actors.remove(clock)
+        return not thread.timed_out
+
+    def spawn(self, name: str, function: Callable[[], object]) -> Thread:
+        """A new logical thread, made by the calling one. It comes up when the caller's step is over."""
+        maker = self.me()
+        key: Key = (*maker.key, maker.made()) if maker is not None else (len(self.actors),)
+        thread = Thread(self, key, name, function)
+        self.add(thread)
+        self._fresh.append(thread)
+        return thread
+
+    def add(self, actor: Actor) -> None:
+        """Another actor, made by the current step."""
+        self.actors.append(actor)
+        self.touch((actor.begin, CAUSE))
+
+    def touch(self, *footprint: tuple[Resource, Access]) -> None:
+        """The current step touches these too."""
+        self._touched += footprint
+
+    def resource(self, kind: str, name: str = "") -> Resource:
+        """A resource, made by the calling thread. `name`: for people, by default the kind and a number."""
+        maker = self.me()
+        key: Key = (*maker.key, maker.made()) if maker is not None else ("outside", len(self.thread_of))
+        return Resource((*key, kind), name or f"{kind} {'.'.join(map(str, key))}")
+
+    # -- for the hub -------------------------------------------------------------------------------------------------
+
+    def come_up(self) -> None:
+        """Let new threads run up to their first operations."""
+        while self._fresh:
+            self._fresh.pop(0).go()
+
+    def enabled(self) -> list[Actor]:
+        """The actors that can take a step, oldest first."""
+        able = [
+            actor
+            for actor in self.actors
+            if (operation := actor.next) is not None and (operation.enabled is None or operation.enabled())
+        ]
+        if any(actor.rested for actor in able):
+            return [actor for actor in able if not actor.rested] or able
+        return able
+
+    def take(self, actor: Actor, enabled: Sequence[Actor]) -> Step:
+        """Let `actor` take its step."""
+        operation = actor.next
+        assert operation is not None
+        self._touched = [*operation.footprint]
+        if not actor.steps:
+            self._touched.append((actor.begin, CAUSE))
+        actor.steps += 1
+        for other in self.actors:
+            other.rested = False
+        actor.rested = operation.rests
+        actor.go()
+        self.come_up()
+        step = Step(actor, operation.label, tuple(self._touched), tuple(enabled))
+        self.steps.append(step)
+        return step
+
+    def close(self) -> None:
+        """End all threads."""
+        self.over = True
+        for actor in self.actors:
+            if isinstance(actor, Thread):
+                actor.kill()
+        self.thread_of.clear()
+
+
+_current: Execution | None = None
+
+
+def current() -> Execution:
+    """The execution that runs. `OutsideExploration` where none does."""
+    if _current is None:
+        raise OutsideExploration("a modelled object was used while no exploration runs")
+    return _current
+
+
+def set_current(execution: Execution | None) -> None:
+    """From now on `execution` is the one that runs."""
+    global _current
+    _current = execution
