@@ -381,7 +381,7 @@ def trace_of(steps: Sequence[Step], dependent: Callable[[Touches, Touches], bool
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of a program. See `tests.small.programs.Program`; `outcomes` counts interleavings, `ends` traces."""
+    """What is known of a program: see `tests.small.programs`. `outcomes` counts interleavings, `ends` traces."""
 
     interleavings: int
     failing: int
@@ -482,10 +482,10 @@ def measure(scenario: Scenario, limit: int | None = None) -> Figures:
             bad: list[int] = []
             for thread, longer in node.after.items():
                 shift = int(last is not None and thread != last)
-                for into, counts in zip((total, bad), count(longer, thread), strict=True):
-                    into += [0] * (len(counts) + shift - len(into))
-                    for preemptions, number in enumerate(counts):
-                        into[preemptions + shift] += number
+                for mine, theirs in zip((total, bad), count(longer, thread), strict=True):
+                    mine.extend([0] * (len(theirs) + shift - len(mine)))
+                    for preemptions, number in enumerate(theirs):
+                        mine[preemptions + shift] += number
             known[prefix, last] = total, bad
         return known[prefix, last]
 
