@@ -136,6 +136,7 @@ class Execution:
         self.thread_of: dict[greenlet.greenlet, Thread] = {}
         self.now = 0.0
         self.over = False
+        self.spurious = False  # may a wait on a condition end though nobody has notified it?
         self._touched: list[tuple[Resource, Access]] = []
         self._fresh: list[Thread] = []
 
