@@ -26,7 +26,7 @@ _sleep = real.sleep
 def sleep(seconds: float | SupportsIndex, /) -> None:
     """Let the others go on; the time given has passed then."""
     if logical() is None:
-        _sleep(seconds)  # type: ignore[arg-type]
+        _sleep(seconds)
         return
     if not isinstance(seconds, float):
         seconds = operator.index(seconds)

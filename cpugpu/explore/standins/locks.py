@@ -1,7 +1,8 @@
 """Lock, RLock and Condition.
 
 A stand-in takes a step and then changes its own state: nothing of another thread comes between. What Python does under
-a lock of its own, and nobody can see half done, is one step here.
+a lock of its own, and nobody can see half done, is one step here. A lock that is part of something else has the
+resource of the whole: `_over`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cpugpu.explore.unmodelled import Unmodelled
 #: How deep a lock was held, and by whom; None for one that does not know.
 Held: TypeAlias = "tuple[int, Thread | int | None] | None"
 
+_NEGATIVE = f"timeout value must be {'a non-negative number' if sys.version_info >= (3, 13) else 'positive'}"
 _REAL = (type(allocate_lock()), _RealRLock)
 
 
@@ -37,9 +39,9 @@ def patience(blocking: bool, timeout: float) -> float | None:
     if timeout != timeout:
         raise ValueError("Invalid value NaN (not a number)")
     if timeout < 0:
-        raise ValueError("timeout value must be a non-negative number")
+        raise ValueError(_NEGATIVE)
     if timeout > TIMEOUT_MAX:
-        raise OverflowError("timeout value is too large")
+        raise OverflowError("timestamp out of range for platform time_t")
     return timeout
 
 
@@ -48,9 +50,9 @@ class Lock:
 
     __slots__ = ("__weakref__", "held", "resource", "writes")
 
-    def __init__(self) -> None:
+    def __init__(self, *, _over: Resource | None = None) -> None:
         self.held = False
-        self.resource = resource("lock")
+        self.resource = _over or resource("lock")
         self.writes: Footprint = ((self.resource, WRITE),)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -116,10 +118,10 @@ class RLock:
 
     __slots__ = ("__weakref__", "count", "owner", "resource", "writes")
 
-    def __init__(self) -> None:
+    def __init__(self, *, _over: Resource | None = None) -> None:
         self.owner: Thread | int | None = None
         self.count = 0
-        self.resource = resource("rlock")
+        self.resource = _over or resource("rlock")
         self.writes: Footprint = ((self.resource, WRITE),)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -305,6 +307,10 @@ class Condition:
         take(Operation(f"notify {self.resource.name}", self._writes))
         if not self._owned():
             misuse("cannot notify on un-acquired lock")
+        self.rouse(n)
+
+    def rouse(self, n: int) -> None:
+        """Do so within the current step."""
         waiters = self._waiters
         while waiters and n > 0:
             waiters.popleft().notified = True

@@ -7,6 +7,8 @@ in Python work all the same, in smaller steps: what they are made of stands in.
 from __future__ import annotations
 
 import _thread
+import concurrent.futures
+import concurrent.futures.thread
 import multiprocessing.process
 import os
 import queue
@@ -14,11 +16,13 @@ import socket
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import _base
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from cpugpu.explore.standins import clock, events, local, locks, threads
+from cpugpu.explore.standins import clock, events, futures, local, locks, pools, queues, threads
 from cpugpu.explore.standins.steps import logical
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -48,6 +52,17 @@ _THREADING: dict[str, object] = {
     "active_count": threads.active_count,
     "excepthook": threads.excepthook,
 }
+_QUEUES: dict[str, object] = {
+    "Queue": queues.Queue,
+    "LifoQueue": queues.LifoQueue,
+    "PriorityQueue": queues.PriorityQueue,
+    "SimpleQueue": queues.SimpleQueue,
+}
+_FUTURES: dict[str, object] = {
+    "Future": futures.Future,
+    "wait": futures.wait,
+    "as_completed": futures.as_completed,
+}
 _CLOCKS = ("sleep", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 
 
@@ -56,6 +71,13 @@ def _modelled() -> Iterator[Replacement]:
         yield threading, name, stand_in
     for name in _CLOCKS:
         yield time, name, getattr(clock, name)
+    for name, stand_in in _QUEUES.items():
+        yield queue, name, stand_in
+    for name, stand_in in _FUTURES.items():
+        yield concurrent.futures, name, stand_in
+        yield _base, name, stand_in
+    yield concurrent.futures, "ThreadPoolExecutor", pools.ThreadPoolExecutor
+    yield concurrent.futures.thread, "ThreadPoolExecutor", pools.ThreadPoolExecutor
 
 
 def _below() -> Iterator[Replacement]:
@@ -64,6 +86,8 @@ def _below() -> Iterator[Replacement]:
     yield threading, "_CRLock", _chooses(threading._CRLock, locks.RLock)  # type: ignore[attr-defined]  # noqa: SLF001
     yield threading, "_time", clock.monotonic
     yield queue, "time", clock.monotonic
+    yield concurrent.futures.thread, "_global_shutdown_lock", locks.Lock()
+    yield concurrent.futures.thread, "_threads_queues", weakref.WeakKeyDictionary()
 
 
 def _chooses(real: Callable[..., object], stand_in: Callable[..., object]) -> Callable[..., object]:

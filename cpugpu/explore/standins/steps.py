@@ -37,6 +37,11 @@ def resource(kind: str) -> Resource:
         return Resource(("before", number, kind), f"{kind} {number} from before")
 
 
+def stable_hash(of: Resource) -> int:
+    """Of what is in no run at the same address: so that sets are gone through in the same order in all of them."""
+    return hash(of.key[:-1]) if isinstance(of.key[0], int) else hash(of)
+
+
 def logical() -> Thread | None:
     """The logical thread that calls, if one does."""
     try:

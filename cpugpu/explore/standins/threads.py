@@ -16,7 +16,7 @@ from cpugpu.explore.execution import OutsideExploration, current
 from cpugpu.explore.execution import Thread as Actor
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Footprint, Operation
 from cpugpu.explore.standins.events import Event
-from cpugpu.explore.standins.steps import deprecated, ending, logical, resource, take
+from cpugpu.explore.standins.steps import deprecated, ending, logical, resource, stable_hash, take
 from cpugpu.explore.standins.world import world
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -160,6 +160,9 @@ class Thread:
         """The old form of `name`."""
         deprecated("setName()", "set the name attribute")
         self.name = name
+
+    def __hash__(self) -> int:
+        return stable_hash(self.resource)
 
     def __repr__(self) -> str:
         assert self._initialized, "Thread.__init__() was not called"
