@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ class Endless(Exception):
     """It goes on and on."""
 
 
-def explore(program: Callable[[], Any], seed: int, spurious: bool = False) -> Any:
+def explore(program: Callable[[], Any], seed: int, spurious: bool = False, labels: list[str] | None = None) -> Any:
     """Run `program` under one random schedule: what it returns, or what any of its threads raises."""
     returned: list[Any] = []
     chance = random.Random(seed)
@@ -35,14 +36,16 @@ def explore(program: Callable[[], Any], seed: int, spurious: bool = False) -> An
     try:
         execution.spawn("main", lambda: returned.append(program()))
         execution.come_up()
-        while any(thread.alive and not expendable(thread) for thread in threads(execution)):
+        while any(thread.alive and not expendable(thread) for thread in threads_of(execution)):
             able = execution.enabled()
             if not able:
-                raise Deadlock(", ".join(str(thread.next) for thread in threads(execution) if thread.alive))
+                raise Deadlock(", ".join(str(thread.next) for thread in threads_of(execution) if thread.alive))
             if len(execution.steps) > STEPS:
                 raise Endless
-            execution.take(chance.choice(able), able)
-            for thread in threads(execution):
+            step = execution.take(chance.choice(able), able)
+            if labels is not None:
+                labels.append(step.label)
+            for thread in threads_of(execution):
                 if thread.exception is not None:
                     raise thread.exception
     finally:
@@ -51,7 +54,7 @@ def explore(program: Callable[[], Any], seed: int, spurious: bool = False) -> An
     return returned[0]
 
 
-def threads(execution: Execution) -> list[Thread]:
+def threads_of(execution: Execution) -> list[Thread]:
     return [actor for actor in execution.actors if isinstance(actor, Thread)]
 
 
@@ -67,13 +70,40 @@ def modelled() -> Iterator[Callable[..., set[Any]]]:
 
 
 @pytest.fixture(params=["real", "modelled"])
-def run(request: pytest.FixtureRequest, modelled: Any) -> Callable[[Callable[[], Any]], object]:
+def run(
+    request: pytest.FixtureRequest, modelled: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], Any]], object]:
     """Run a program that asserts, on the real modules or on the stand-ins."""
 
-    def real(program: Callable[[], Any]) -> object:
-        return program()
+    if request.param == "modelled":
+        return modelled
+    raised: list[BaseException] = []
 
-    return real if request.param == "real" else modelled
+    def hook(arguments: Any) -> None:
+        if arguments.exc_type is not SystemExit:
+            raised.append(arguments.exc_value)
+
+    def real(program: Callable[[], Any]) -> object:
+        monkeypatch.setattr(threading, "excepthook", hook)
+        returned = program()
+        if raised:
+            raise raised[0]
+        return returned
+
+    return real
+
+
+@pytest.fixture
+def steps() -> Callable[[Callable[[], Any]], list[str]]:
+    """Run a program on the stand-ins once: the labels of its steps."""
+
+    def run(program: Callable[[], Any]) -> list[str]:
+        labels: list[str] = []
+        with standing_in():
+            explore(program, seed=0, labels=labels)
+        return labels
+
+    return run
 
 
 @pytest.fixture
