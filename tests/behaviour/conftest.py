@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,14 +59,14 @@ def threads_of(execution: Execution) -> list[Thread]:
 
 
 @pytest.fixture
-def modelled() -> Iterator[Callable[..., set[Any]]]:
+def modelled() -> Callable[..., set[Any]]:
     """Run a program on the stand-ins under all seeds: the set of what it returns."""
 
     def run(program: Callable[[], Any], spurious: bool = False) -> set[Any]:
         with standing_in():
             return {explore(program, seed, spurious) for seed in SEEDS}
 
-    yield run
+    return run
 
 
 @pytest.fixture(params=["real", "modelled"])

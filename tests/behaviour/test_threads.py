@@ -193,7 +193,7 @@ def a_thread_has_a_name() -> None:
     assert threading.Thread().name != threading.Thread().name
     thread.name = "b"
     assert thread.name == "b"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="name attribute"):
         assert thread.getName() == "b"
     assert "b, initial" in repr(thread)
 

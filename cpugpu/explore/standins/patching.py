@@ -166,9 +166,9 @@ def standing_in() -> Iterator[None]:
         yield
     finally:
         for owner, name, before in reversed(saved):
-            if before is _ABSENT:
-                if name in vars(owner):
-                    delattr(owner, name)
-            else:
+            now = vars(owner).get(name, _ABSENT)
+            if before is _ABSENT and now is not _ABSENT:
+                delattr(owner, name)
+            elif before is not now:
                 setattr(owner, name, before)
         _active = False
