@@ -7,15 +7,41 @@
 # REQUIRE_GPU (1)          0: go on without an accelerator, on the simulated device
 # SECONDS_OF_STRESS (120)  the budget of the campaign
 # SHARD                    I/N; by default what torchrun, Slurm or Buildkite has set
-# BENCHMARKS (1), MUTANTS (0), SOAK_HANDOFFS (0)   what else to run
+# BENCHMARKS (1)           0: none
+# MUTANTS (0)              try the mutants, so many at once
+# SOAK_HANDOFFS (0)        so many hand-offs more; on the host device where there is no GPU
+#
+# The first line says which device it is. Exit status: 0, 1 when a step failed, 2 when nothing could be run.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 2
 out=${1:-gpu-results}
 python=${PYTHON:-python3}
-mkdir -p "$out" || exit 2
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-plugin=()
-"$python" -c 'import importlib.metadata as m; m.version("cpugpu")' 2>/dev/null || plugin=(-p cpugpu.pytest_plugin)
+
+look='
+import sys
+try:
+    import torch
+except ImportError as error:
+    sys.exit(str(error))
+sys.exit(None if torch.accelerator.is_available() else "torch.accelerator.is_available() is False")
+'
+if problem=$("$python" -W ignore -c "$look" 2>&1); then
+  device=accelerator
+  echo "== device: the accelerator"
+elif [ "${REQUIRE_GPU:-1}" = 0 ]; then
+  device=sim
+  echo "== device: simulated, for $python sees no accelerator here"
+else
+  problem=$(tail -n 1 <<< "$problem")
+  echo "gpu-stress.sh: $python sees no accelerator here ($problem); REQUIRE_GPU=0 goes on with the simulated device" >&2
+  exit 2
+fi
+mkdir -p "$out" || exit 2
+: > "$out/log.txt" || exit 2
+
+pytest=("$python" -m pytest)
+"$python" -c 'import importlib.metadata as m; m.version("cpugpu")' 2> /dev/null || pytest+=(-p cpugpu.pytest_plugin)
 status=0
 step() {
   echo "== $1"; shift
@@ -24,30 +50,21 @@ step() {
   [ "$rc" = 0 ] || { echo "== failed: $rc"; status=1; }
 }
 
-if "$python" -c 'import sys, torch; sys.exit(not torch.accelerator.is_available())' 2>/dev/null; then
-  device=accelerator suffix=-gpu
-elif [ "${REQUIRE_GPU:-1}" = 0 ]; then
-  device=sim suffix=
-else
-  echo "gpu-stress.sh: $python sees no accelerator here; REQUIRE_GPU=0 goes on with the simulated device" >&2
-  exit 2
-fi
-echo "== device: $device"
-step conformance "$python" -m pytest "${plugin[@]}" tests/conformance -k "$device" --junit-xml="$out/conformance.xml"
-step stress "$python" -m pytest "${plugin[@]}" stress --stress-device="$device" --stress-seconds="${SECONDS_OF_STRESS:-120}" \
+step conformance "${pytest[@]}" tests/conformance -k "$device" --junit-xml="$out/conformance.xml"
+step stress "${pytest[@]}" stress --stress-device="$device" --stress-seconds="${SECONDS_OF_STRESS:-120}" \
   --stress-subject=cpugpu:CpuGpuEvent --stress-subject=cpugpu.debug:InstrumentedEvent \
   --stress-report="$out/stress" ${SHARD:+--stress-shard="$SHARD"}
 # The instrumented event in check mode: a scenario that breaks a rule which it does not break on purpose fails here.
 step rules "$python" -m cpugpu rules
 if [ "${MUTANTS:-0}" != 0 ]; then
-  step mutants "$python" -m stress.mutants --json "$out/stress/mutants.json"
+  step mutants "$python" -m stress.mutants --device "$device" --jobs "$MUTANTS" --json "$out/stress/mutants.json"
 fi
 if [ "${SOAK_HANDOFFS:-0}" != 0 ]; then
-  step soak "$python" -m stress.soak --hand-offs "$SOAK_HANDOFFS" --device "$device" --json "$out/soak.json"
+  step soak "$python" -m stress.soak --hand-offs "$SOAK_HANDOFFS" --device auto --json "$out/soak.json"
 fi
 if [ "${BENCHMARKS:-1}" != 0 ] && [ "$device" = accelerator ]; then
-  step benchmark "$python" -m benchmarks.handoff --name "handoff$suffix"
-  step debug-benchmark "$python" -m benchmarks.debug --name "debug$suffix" --operations 1000000
-  cp benchmarks/results/*-gpu.json "$out/" 2>/dev/null
+  step benchmark "$python" -m benchmarks.handoff --name handoff-gpu
+  step debug-benchmark "$python" -m benchmarks.debug --name debug-gpu --operations 1000000
+  step copy cp benchmarks/results/handoff-gpu.json benchmarks/results/debug-gpu.json "$out/"
 fi
-exit $status
+exit "$status"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The tests under every supported CPython that is there (pyenv's, and python3.X on the PATH), without torch.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 tested=0 failed=0
 for version in 3.10 3.11 3.12 3.13 3.14; do
+  # shellcheck disable=SC2012  # of interpreters with plain names
   python=$(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$version".*/bin/python 2>/dev/null | tail -n 1)
   [ -n "$python" ] || python=$(command -v "python$version") || { echo "== $version: not here"; continue; }
   echo "== $version: $python"

@@ -30,6 +30,7 @@ from cpugpu.campaign import (
     parse_part,
     read,
     run,
+    work,
 )
 from cpugpu.hammer import Failure, Latencies, Result, Row, Step
 from cpugpu.rig import HANG, Grade, scenario
@@ -136,6 +137,20 @@ def test_a_shard_that_dies_later_tells_what_it_had_seen(tmp_path: Path, processe
     assert fault is not None
     assert fault.kind == "killed"
     assert "executions: seen" in fault.text
+
+
+def test_a_shard_has_a_device_of_its_own_unless_it_needs_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int | None] = []
+
+    def choose(choice: str, *, index: int | None) -> Any:
+        given.append(index)
+        return lambda seed: choice
+
+    monkeypatch.setattr(work, "choose_device", choose)
+    shard = dataclasses.replace(template(), device="accelerator", worker=1)
+    assert work._device(shard, scenario(accept=["done"])(lambda rig: "done")) == "accelerator"
+    assert work._device(shard, scenario(only=["two devices"])(lambda rig: "done")) == "accelerator"
+    assert given == [1, None]
 
 
 def test_a_shard_ends_when_nobody_watches_it_any_more(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -354,3 +356,19 @@ def test_the_runner_falls_back_to_the_simulated_device_and_says_so() -> None:
     if find_accelerator() is not None:
         pytest.skip("there is an accelerator here")
     assert "simulated" in choose_device("auto")(0).describe()
+
+
+def test_a_buffer_lives_until_the_execution_is_over() -> None:
+    """Kernels may be on their way to one that the scenario has let go of, and its memory must not be another's yet."""
+    dropped: list[weakref.ref[Any]] = []
+
+    @scenario(accept=["kept"])
+    def drops(rig: Rig) -> str:
+        earlier = [reference() for reference in dropped]
+        dropped[:] = [weakref.ref(rig.buffer(0))]
+        gc.collect()
+        return "kept" if earlier in ([], [None]) and dropped[0]() is not None else "gone"
+
+    result = hammer(drops, seconds=1, device="sim", seed=0)
+    assert result.executions > 1
+    assert result.passed, result.rows

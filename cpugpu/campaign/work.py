@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cpugpu.campaign.results import Entry, Fault, Shard, Target, append
+from cpugpu.device import Device
 from cpugpu.hammer import Result, choose_device, hammer
 from cpugpu.rig import Scenario
 
@@ -66,8 +67,8 @@ def run(shard: Shard, tell: Callable[[Mapping[str, int]], None] | None = None) -
     result, fault = None, None
     try:
         sys.path[:] = [*shard.paths, *(path for path in sys.path if path not in shard.paths)]
-        device = "host" if shard.device == "host" else choose_device(shard.device, index=shard.worker)(shard.seed)
         scenario = find(shard.target)
+        device = "host" if shard.device == "host" else _device(shard, scenario)
         result = hammer(
             scenario,
             seconds=shard.seconds,
@@ -114,6 +115,12 @@ def find(target: Target) -> Scenario:
     where, _, name = target.subject.partition(":")
     subject: Any = getattr(importlib.import_module(where), name)
     return scenario.on(subject)
+
+
+def _device(shard: Shard, scenario: Scenario) -> Device:
+    """The shard's own device, so that processes share the devices out; all of them for what hands on between two."""
+    index = None if "two devices" in scenario.only else shard.worker
+    return choose_device(shard.device, index=index)(shard.seed)
 
 
 def _module(target: Target) -> Any:

@@ -13,6 +13,7 @@ from cpugpu import settings
 from cpugpu.debug import process
 from cpugpu.debug.defects import note, tell, untold
 from cpugpu.debug.device_time import clock_of
+from cpugpu.debug.effort import spent
 from cpugpu.debug.journal import Kind, Operation, journal
 from cpugpu.debug.nvtx import start_range
 from cpugpu.debug.probe import Probe
@@ -181,7 +182,7 @@ class InstrumentedEvent(CpuGpuEvent):
     def handed_over(self, operation: Operation) -> None:
         """A wait has got its record; its device wait comes next."""
         if operation.kind is Kind.SYNCHRONIZE:
-            operation.cpu_ns = -time.thread_time_ns()
+            operation.effort = spent()
         if self._checks:
             self._judge(_AT_HANDED, operation)
 
@@ -218,8 +219,8 @@ class InstrumentedEvent(CpuGpuEvent):
             operation.failed(exception)
             raise
         finally:
-            if operation.cpu_ns:
-                operation.cpu_ns += time.thread_time_ns()
+            if operation.effort is not None:
+                operation.effort = spent().since(operation.effort)
             operation.end_ns = _now()
             _local.ring.now = operation.outer
             self._heed(operation)

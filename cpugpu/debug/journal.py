@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cpugpu.stacks import current_frames
 
 if TYPE_CHECKING:
+    from cpugpu.debug.effort import Effort
     from cpugpu.debug.state import EventState
     from cpugpu.device import Sight
 
@@ -71,10 +72,11 @@ class Operation:
     stream is concerned or the device knew none), `implicit` whether the thread's current stream was used because none
     was given. `generation` is the hand-off that it made or consumed, 0 if it did neither. Times are of
     `time.perf_counter_ns()`: `begin_ns`; `ready_ns` when a wait had its record and went to the driver (which is
-    `begin_ns` if it had not `blocked`); `end_ns`, 0 while the call is under way. `cpu_ns` is what a synchronisation
-    cost the thread. `device_ns` is when the device got there, on the host's clock and right within `device_error_ns`;
-    0 unless CPUGPU_DEVICE_TIME is on. `error` is the type of what it raised and `raised` its repr: the exception itself
-    would keep its frames alive. `violations` are the rules that it broke, with the messages.
+    `begin_ns` if it had not `blocked`); `end_ns`, 0 while the call is under way. `effort` is what a synchronisation
+    cost the thread (while it lasts, what the thread had spent before). `device_ns` is when the device got there, on the
+    host's clock and right within `device_error_ns`; 0 unless CPUGPU_DEVICE_TIME is on. `error` is the type of what it
+    raised and `raised` its repr: the exception itself would keep its frames alive. `violations` are the rules that it
+    broke, with the messages.
     """
 
     kind: Kind
@@ -91,7 +93,7 @@ class Operation:
     blocked = False
     ready_ns = 0
     end_ns = 0
-    cpu_ns = 0
+    effort: Effort | None = None
     device_ns = 0
     device_error_ns = 0
     generation = 0

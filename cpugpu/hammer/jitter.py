@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from time import perf_counter
 from typing import Any
 
 from cpugpu.device import Device, DeviceEvent
@@ -31,6 +32,7 @@ class Jitter:
     def __init__(self, *, off: bool = False) -> None:
         self._off = off
         self._state = _ThreadState()
+        self._breaks = False  # has any thread ever asked for a failure? Spares the others a look
         self.moves = 0  # counts what threads do; a lost count does no harm
 
     def begin(self, key: str) -> None:
@@ -52,14 +54,21 @@ class Jitter:
 
     def break_driver(self) -> None:
         """Let the calling thread's next driver call on an event fail."""
-        self._state.broken = True
+        self._breaks = self._state.broken = True
 
     def enter_driver(self) -> None:
         """The start of a driver call: perhaps late, perhaps a failure."""
-        self.pause()
-        if self._state.broken:
+        self.moves += 1
+        if not self._off:
+            self.pause()
+        if self._breaks and self._state.broken:
             self._state.broken = False
             raise DeviceError("the driver call failed, as the scenario had asked")
+
+    def leave_driver(self) -> None:
+        """The end of a driver call: perhaps late."""
+        if not self._off:
+            self.pause()
 
     def kernel_delay(self) -> float:
         """By how many seconds the next kernel is late."""
@@ -77,20 +86,18 @@ class JitteryEvent:
     def record(self, stream: Any = None) -> None:
         """Record, late, and return late."""
         self._jitter.enter_driver()
-        began = time.perf_counter()
+        began = perf_counter()
         self._event.record(stream)
-        self._diary.recorded(self._event)
-        self._diary.note("record", stream, began)
-        self._jitter.pause()
+        self._diary.recorded(self._event, stream, began)
+        self._jitter.leave_driver()
 
     def wait(self, stream: Any = None) -> None:
         """Wait, late, and return late."""
         self._jitter.enter_driver()
-        began = time.perf_counter()
+        began = perf_counter()
         self._event.wait(stream)
-        self._diary.waited(self._event)
-        self._diary.note("wait", stream, began)
-        self._jitter.pause()
+        self._diary.waited(self._event, stream, began)
+        self._jitter.leave_driver()
 
     def query(self) -> bool:
         """Is the captured work done?"""
@@ -119,21 +126,19 @@ class JitteryDevice:
     def record(self, stream: Any, spare: DeviceEvent | None) -> DeviceEvent:
         """Record, late, and return late."""
         self._jitter.enter_driver()
-        began = time.perf_counter()
+        began = perf_counter()
         event = self._device.record(stream, spare)
-        self._diary.recorded(event)
-        self._diary.note("record", stream, began)
-        self._jitter.pause()
+        self._diary.recorded(event, stream, began)
+        self._jitter.leave_driver()
         return event
 
     def wait(self, event: DeviceEvent, stream: Any) -> None:
         """Wait, late, and return late."""
         self._jitter.enter_driver()
-        began = time.perf_counter()
+        began = perf_counter()
         self._device.wait(event, stream)
-        self._diary.waited(event)
-        self._diary.note("wait", stream, began)
-        self._jitter.pause()
+        self._diary.waited(event, stream, began)
+        self._jitter.leave_driver()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device, name)

@@ -76,6 +76,7 @@ class HammerRig:
         self._patience = patience
         self._team = Team()
         self._streams: dict[tuple[int, int], list[Any]] = {}  # by device and priority
+        self._buffers: list[Any] = []  # of this execution
         self._others: dict[int, Any] = {}  # further devices, where a scenario has asked for them
         self._given_up = False
         simulator = getattr(device, "simulator", None)
@@ -87,6 +88,7 @@ class HammerRig:
         """The next execution; `key` seeds what its threads will draw."""
         self._key = key
         self.diary.begin()
+        self._buffers.clear()
         self._random = random.Random(f"{key}/choices")
         self._team.begin()
         self._taken: dict[tuple[int, int], itertools.count[int]] = {}
@@ -145,8 +147,13 @@ class HammerRig:
         return not stream.query()
 
     def buffer(self, value: int, size: int = 1, device: int = 0) -> Any:
-        """Device memory."""
-        return self._device(device).buffer(value, size)
+        """Device memory, kept until the execution is over.
+
+        A scenario may let go of it while kernels are on their way; torch's allocator would hand it out again at once.
+        """
+        buffer = self._device(device).buffer(value, size)
+        self._buffers.append(buffer)
+        return buffer
 
     def fill(self, target: Any, value: int, stream: Any) -> None:
         """Set every element."""

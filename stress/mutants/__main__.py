@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from cpugpu.hammer import choose_device
+from stress.mutants import PARTS
 from stress.mutants.matrix import ALL_ENGINES, choose, head, line, make_matrix, summary
 
 
@@ -17,7 +19,8 @@ def main() -> int:
     are killed than is asked for.
     """
     parser = argparse.ArgumentParser(prog="python -m stress.mutants", description=main.__doc__)
-    parser.add_argument("mutants", nargs="*", help="names of mutants or parts: event, device, rules (default all)")
+    parser.add_argument("mutants", nargs="*", help="names of mutants or parts (default all)")
+    parser.add_argument("--device", choices=PARTS, default="sim", help="each shows mutants of its own (default sim)")
     parser.add_argument("--engines", default=",".join(ALL_ENGINES), help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each mutant in each engine (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of all random choices (default 0)")
@@ -29,16 +32,17 @@ def main() -> int:
     if unknown:
         parser.error(f"engine {unknown[0]!r} is not one of {', '.join(ALL_ENGINES)}")
     try:
-        mutants = choose(options.mutants)
+        mutants = choose(options.mutants, options.device)
+        device = choose_device(options.device)(options.seed).describe()
     except ValueError as error:
         parser.error(str(error))
-    print(
-        f"device sim, seed {options.seed}, at most {options.seconds:g} s each; baseline: a plain loop, uniform sleeps"
-    )
+    print(f"device {device}, seed {options.seed}, at most {options.seconds:g} s each")
+    print("baseline: a plain loop, uniform sleeps")
     print(head(engines), flush=True)
     matrix = make_matrix(
         mutants,
         engines,
+        device=options.device,
         seconds=options.seconds,
         seed=options.seed,
         jobs=options.jobs,

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from cpugpu.device.simulated import SimulatedDevice, Simulator
+from cpugpu.device import Device
 from cpugpu.rig import Scenario
 from stress.mutants.mutant import Part
 
@@ -26,15 +26,15 @@ def scenarios() -> list[Scenario]:
     return [each for each in found if not each.racy]
 
 
-def scenarios_for(part: Part | None, subject: Any) -> list[Scenario]:
-    """Those which fit the simulated device and `subject`, in the order in which a mutant of `part` meets them.
+def scenarios_for(part: Part | None, subject: Any, device: Device) -> list[Scenario]:
+    """Those which fit `device` and `subject`, in the order in which a mutant of `part` meets them.
 
-    First those about the part (of the rules `stress_rules`, of the device `stress_device_*`), then those of the event,
+    First those about the part (of the rules `stress_rules`, of a device `stress_device_*`), then those of the event,
     then all others. None: no part comes first.
     """
-    about = {"event": "stress.stress_", "device": "stress.stress_device_", "rules": "stress.stress_rules"}
+    of_devices = "stress.stress_device_"
+    about = {"event": "stress.stress_", "device": of_devices, "rules": "stress.stress_rules", "accelerator": of_devices}
     prefix = about[part] if part is not None else ""
-    device = SimulatedDevice(Simulator(devices=2))
     fitting = []
     for each in scenarios():
         placed = each.on(subject) if each.takes_subject else each

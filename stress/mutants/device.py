@@ -226,6 +226,7 @@ DEVICE = (
         +return
         """,
         "A worker that ends because it was idle does not look whether work has come in that moment.",
+        "can hardly be seen: a worker ends when it was idle for 5 s, and work has to come in that very moment",
     ),
     # -- what the host sees
     Mutant(

@@ -1,6 +1,6 @@
 """The engines: each plays one scenario after another, again and again, until something is wrong or the time is up.
 
-`hammer` is the hammer on the simulated device. `rules` plays the same scenarios with the instrumented event in `check`
+`hammer` is the hammer. `rules` plays the same scenarios with the instrumented event in `check`
 mode and looks at nothing but the rules: whether one is broken that the scenario does not break on purpose; mutants of
 the rules have to get the examples of all rules right first. `baseline` is what somebody would write without this
 project: the same scenarios on the same device in a plain loop, where threads and kernels are late by a uniform 0 to
@@ -24,9 +24,9 @@ from typing import Any
 
 from cpugpu import CpuGpuEvent
 from cpugpu.debug import InstrumentedEvent, journal, watcher
-from cpugpu.device import using
+from cpugpu.device import Device, using
 from cpugpu.device.simulated import SimulatedDevice, Simulator
-from cpugpu.hammer import hammer
+from cpugpu.hammer import choose_device, hammer
 from cpugpu.hammer.jitter import Jitter
 from cpugpu.hammer.rig import HammerRig, Standstill, ThreadFailed
 from cpugpu.report.catalogue import example_rows
@@ -60,9 +60,10 @@ class Kill:
 
 @dataclass(frozen=True)
 class Play:
-    """What is played, for how long, with which seed."""
+    """What is played, on which device (`sim` or `accelerator`), for how long, with which seed."""
 
     scenario: Scenario
+    device: str
     seconds: float
     seed: int
 
@@ -76,11 +77,12 @@ def try_out(
     part: Part | None,
     pulse: Pulse,
     *,
+    device: str,
     seconds: float,
     seed: int,
     begins: Callable[[str], None] = lambda _: None,
 ) -> Kill:
-    """Put the code as it is now, mutant or not, to an engine for so many seconds.
+    """Put the code as it is now, mutant or not, to an engine on `device` for so many seconds.
 
     `part` is that of the mutant, None for all. `begins` is called with the name of what is played next.
     """
@@ -89,12 +91,13 @@ def try_out(
         wrong = _wrong_example(pulse, lambda: begins("examples"))
         if wrong:
             return Kill(True, time.monotonic() - began, *wrong)
-    listed = scenarios_for(part, SUBJECTS[engine](part))
+    place = choose_device(device)(seed)
+    listed = scenarios_for(part, SUBJECTS[engine](part), place)
     if part is None:
-        listed += [each for each in scenarios_for(None, SUBJECTS[engine]("rules")) if each.subject_name]
+        listed += [each for each in scenarios_for(None, SUBJECTS[engine]("rules"), place) if each.subject_name]
     if engine == "rules":
         listed = [each for each in listed if each.subject_name]
-    return put_to(listed, ENGINES[engine], pulse, seconds=seconds, seed=seed, began=began, begins=begins)
+    return put_to(listed, ENGINES[engine], pulse, device=device, seconds=seconds, seed=seed, began=began, begins=begins)
 
 
 def put_to(
@@ -102,6 +105,7 @@ def put_to(
     engine: Engine,
     pulse: Pulse,
     *,
+    device: str,
     seconds: float,
     seed: int,
     began: float,
@@ -115,9 +119,9 @@ def put_to(
         begins(listed[number].name)
         length = min(_FIRST_SLICE_SECONDS * 2 ** turns[number], _LONGEST_SLICE_SECONDS, left)
         started = time.monotonic()
-        outcome = engine(Play(listed[number], length, seed + turns[number]))
+        outcome = engine(Play(listed[number], device, length, seed + turns[number]))
         if outcome and listed[number].module == _EXAMPLES:
-            outcome = engine(Play(listed[number], length, seed + turns[number]))
+            outcome = engine(Play(listed[number], device, length, seed + turns[number]))
         calm = pulse.calm_since(started)
         if outcome and calm:
             return Kill(True, time.monotonic() - began, listed[number].name, outcome)
@@ -169,11 +173,11 @@ class Pulse:
 
 
 def play_hammer(play: Play) -> str:
-    """The hammer on the simulated device."""
+    """The hammer."""
     result = hammer(
         play.scenario,
         seconds=play.seconds,
-        device=SimulatedDevice(Simulator(_DEVICES)),
+        device=choose_device(play.device)(play.seed),
         seed=play.seed,
         stop_at_first=True,
         patience=PATIENCE_SECONDS,
@@ -207,7 +211,7 @@ def play_rules(play: Play) -> str:
 def play_baseline(play: Play) -> str:
     """A plain loop."""
     rng = random.Random(play.seed)
-    rig = HammerRig(_uniform_device(play.seed), _Uniform(rng.random()), patience=PATIENCE_SECONDS)
+    rig = HammerRig(_uniform_device(play), _Uniform(rng.random()), patience=PATIENCE_SECONDS)
     began, number, outcome = time.monotonic(), 0, ""
     try:
         with using(rig.device):
@@ -258,11 +262,14 @@ class _Uniform(Jitter):
         return float(self._own.rng.uniform(0, _UNIFORM_SECONDS)) if hasattr(self._own, "rng") else 0.0
 
 
-def _uniform_device(seed: int) -> SimulatedDevice:
+def _uniform_device(play: Play) -> Device:
+    if play.device != "sim":  # kernels are late by the rig's delays there
+        return choose_device(play.device)(play.seed)
+
     def latency(rng: random.Random) -> Callable[[], float]:
         return lambda: rng.uniform(0, _UNIFORM_SECONDS)
 
-    return SimulatedDevice(Simulator(_DEVICES, seed=seed, latency=latency))
+    return SimulatedDevice(Simulator(_DEVICES, seed=play.seed, latency=latency))
 
 
 class Checked(InstrumentedEvent):

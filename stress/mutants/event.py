@@ -130,6 +130,8 @@ EVENT = (
         +handed = self._handed
         """,
         "The slot is read after the token was given away, when the producer may have filled it anew.",
+        "can be seen: the producer has to come in between two bytecodes of the consumer, for which CPython rarely"
+        " changes threads; an interleaving line by line has it at once (tests/test_event_schedules.py)",
     ),
     Mutant(
         "room-after-gpu-wait",
@@ -289,6 +291,7 @@ EVENT = (
         -    timeout = None if timeout is None else timeout - stall
         """,
         "A wait with a timeout longer than CPUGPU_STALL_SECONDS lasts longer, by so many seconds.",
+        "only a clock could tell, and the scenarios look at none: what is late on a busy machine is no defect",
     ),
     Mutant(
         "token-lost-on-ctrl-c",

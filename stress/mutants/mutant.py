@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Literal
 
-Part = Literal["event", "device", "rules"]
-PARTS: tuple[Part, ...] = ("event", "device", "rules")
+Part = Literal["event", "device", "rules", "accelerator"]
+#: The parts that a device shows: it cannot show what is wrong with the other one.
+PARTS: dict[str, tuple[Part, ...]] = {"sim": ("event", "device", "rules"), "accelerator": ("event", "accelerator")}
 
 
 class PatchError(ValueError):

@@ -129,6 +129,7 @@ RULES = (
         -    return None
         """,
         "producer-died fires for a wait that will end by itself, for it has a timeout.",
+        "a thread stalls after a minute, and the hammer leaves that setting alone; the engine `rules` sets 0.2 s",
     ),
     Mutant(
         "slow-producer-counts-as-dead",
@@ -140,6 +141,7 @@ RULES = (
              return None
         """,
         "producer-died fires when a living producer takes longer than CPUGPU_STALL_SECONDS.",
+        "a thread stalls after a minute, and the hammer leaves that setting alone; the engine `rules` sets 0.2 s",
     ),
     Mutant(
         "cycle-of-two-overlooked",
@@ -183,6 +185,7 @@ RULES = (
              return None
         """,
         "captured-event-outside fires for a hand-off within one capture.",
+        "the program that shows it breaks wait-inside-capture first, so that its thread is stopped in `raise` mode",
     ),
     Mutant(
         "right-device-counts-as-wrong",
@@ -205,6 +208,7 @@ RULES = (
          if not since or operation.end_ns - since < _SLOW_NS:
         """,
         "slow-driver-call takes the time that a wait has blocked for its record for time in the driver.",
+        "what is a matter of speed is reported and never raised, so that no scenario comes out otherwise",
     ),
     Mutant(
         "late-wait-counts-as-early",

@@ -29,14 +29,15 @@ _STUCK_SECONDS = 4 * PATIENCE_SECONDS
 _DEADLINE_SECONDS = 60.0
 
 
-def try_in_process(engine: str, mutant: str, *, seconds: float, seed: int) -> Kill:
+def try_in_process(engine: str, mutant: str, *, device: str, seconds: float, seed: int) -> Kill:
     """Put a mutant (its name, or `NONE`) to an engine for so many seconds, in a process of its own.
 
     A kill counts if it came in time. A process that dies without a verdict counts as killed: a mutant did that.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CPUGPU_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", __name__, engine, mutant, f"--seconds={seconds}", f"--seed={seed}"]
+    options = [f"--device={device}", f"--seconds={seconds}", f"--seed={seed}"]
+    command = [sys.executable, "-m", __name__, engine, mutant, *options]
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("mutant")
+    parser.add_argument("--device", default="sim")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -80,6 +82,7 @@ def main() -> None:
             options.engine,
             None if mutant is None else mutant.part,
             pulse,
+            device=options.device,
             seconds=options.seconds,
             seed=options.seed,
             begins=watch.begins,

@@ -90,7 +90,7 @@ def _synchronizes_behind_a_kernel(stage: Stage) -> tuple[Actor, threading.Event]
     end_of_kernel = stage.gate(stream)
     p(ready.record, stream)
     stage.blocks(c, ready, ready.synchronize)
-    stage.until(lambda: ready.state.last_record is not None and not ready.pending)
+    stage.goes_to_the_driver(ready)
     return c, end_of_kernel
 
 

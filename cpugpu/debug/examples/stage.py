@@ -150,6 +150,10 @@ class Stage:
         here = (actor.thread, event.state)
         self.until(lambda: here in [(each.thread, each.state) for each in journal.under_way()])
 
+    def goes_to_the_driver(self, event: InstrumentedEvent) -> None:
+        """Come back when a wait for `event` has its record."""
+        self.until(lambda: any(each.state is event.state and each.handed for each in journal.under_way()))
+
     def beat(self, later: float = 0.0, *, exiting: bool = False) -> None:
         """Let the watcher look, `later` seconds from now, or when the main thread has ended."""
         watcher.beat(time.perf_counter_ns() + int(later * 1e9), exiting=exiting)

@@ -8,8 +8,8 @@ from cpugpu.debug.state import EventState
 
 #: A driver call that only enqueues takes microseconds; a preempted thread may take many milliseconds.
 _SLOW_NS = 250_000_000
-#: Below this a thread may spin on purpose. A thread that sleeps uses next to none of the time.
-_SPIN_NS, _SPIN_SHARE = 10_000_000, 0.25
+#: Below this a thread may spin on purpose. One that sleeps uses next to none of the time, or wakes up all the time.
+_SPIN_NS, _REST_NS = 10_000_000, 1_000_000
 #: The heartbeat comes ten times a second.
 _STOPPED_NS = 1_000_000_000
 
@@ -47,13 +47,15 @@ def slow_driver_call(state: EventState, operation: Operation) -> str | None:
 def unblocking_blocking_event(state: EventState, operation: Operation) -> str | None:
     """A thread that synchronises sleeps; it does not spin on a core.
 
-    Reported when the thread has burned 10 ms of processor time, and a quarter of the time that it waited, or more.
+    Reported when the thread has burned 10 ms of processor time or more, and has not left the processor of its own
+    accord once a millisecond of that: a thread that polls, or that waits for the GIL, does so.
     """
-    wall = operation.end_ns - operation.ready_ns
-    if not operation.ready_ns or operation.cpu_ns < max(_SPIN_NS, _SPIN_SHARE * wall):
+    effort = operation.effort
+    if not operation.ready_ns or effort is None or effort.cpu_ns < max(_SPIN_NS, effort.rests * _REST_NS):
         return None
+    seconds = (operation.end_ns - operation.ready_ns) / 1e9
     return (
-        f"{operation.thread_name} has spun for {operation.cpu_ns / 1e6:.0f} ms of {wall / 1e6:.0f} ms in synchronize()"
+        f"{operation.thread_name} has spun for {effort.cpu_ns / 1e6:.0f} ms of {seconds * 1e3:.0f} ms in synchronize()"
         f" of {state.name!r}"
     )
 
