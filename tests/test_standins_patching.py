@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from queue import Queue
-from threading import Barrier, BoundedSemaphore, Condition, Event, RLock, Semaphore
+from threading import Barrier, BoundedSemaphore, Condition, Event, RLock, Semaphore, Timer
 from typing import Any
 
 import pytest
@@ -30,7 +30,15 @@ from cpugpu.explore.standins.patching import standing_in
 from cpugpu.explore.unmodelled import Unmodelled
 
 MODULES = (threading, queue, time, concurrent.futures, concurrent.futures._base, concurrent.futures.thread)
-OTHERS = (os, sys.modules["_thread"], socket.socket, subprocess.Popen, multiprocessing.process.BaseProcess)
+OTHERS = (
+    os,
+    sys.modules["_thread"],
+    socket.socket,
+    subprocess.Popen,
+    multiprocessing.process.BaseProcess,
+    threading.Thread,
+    threading.BoundedSemaphore,
+)
 
 
 def attributes() -> dict[tuple[int, str], object]:
@@ -208,10 +216,63 @@ def test_pools_that_were_imported_before_are_explored_too() -> None:
         assert explored(program) == ({0, 1, 4}, 3, [1, 2])
 
 
-def test_a_thread_class_that_was_imported_before_says_so() -> None:
-    real = threading.Thread
-    with standing_in(), pytest.raises(Unmodelled, match=r"look it up in threading"):
-        explored(lambda: real(target=print).start())
+class Worker(threading.Thread):
+    def __init__(self, cell: list[Any]) -> None:
+        super().__init__(name="worker", daemon=True)
+        self.cell = cell
+
+    def run(self) -> None:
+        self.cell.append((threading.current_thread(), self.ident == threading.get_ident(), self.is_alive()))
+
+
+class OldWorker(threading.Thread):
+    def __init__(self, cell: list[Any]) -> None:
+        threading.Thread.__init__(self, target=lambda: cell.append((threading.current_thread(), True, True)))
+
+
+@pytest.mark.parametrize("kind", [Worker, OldWorker])
+def test_thread_classes_that_were_derived_before_are_explored_too(kind: Any) -> None:
+    def program() -> None:
+        cell: list[Any] = []
+        worker = kind(cell)
+        assert not worker.is_alive()
+        assert worker.daemon is (kind is Worker)
+        worker.start()
+        with pytest.raises(RuntimeError, match="threads can only be started once"):
+            worker.start()
+        worker.join()
+        assert cell == [(worker, True, True)]
+        assert not worker.is_alive()
+        assert worker in threading.enumerate() or "stopped" in repr(worker)
+
+    with standing_in():
+        explored(program)
+    before = threading.active_count()
+    cell: list[Any] = []
+    worker = kind(cell)
+    worker.start()
+    worker.join()
+    assert cell[0][1:] == (True, True)
+    assert threading.active_count() == before
+
+
+def test_a_timer_class_that_was_imported_before_is_explored_too() -> None:
+    def program() -> list[int]:
+        seen: list[int] = []
+        timer = Timer(5, seen.append, [1])
+        timer.start()
+        timer.join()
+        return seen
+
+    with standing_in():
+        assert explored(program) == [1]
+
+
+def test_a_real_thread_that_was_made_before_says_so() -> None:
+    thread = threading.Thread(target=print)
+    with standing_in(), pytest.raises(Unmodelled, match="a thread that was made before cannot be explored"):
+        explored(thread.start)
+    assert thread not in threading.enumerate()
 
 
 def test_a_lock_that_was_made_before_is_no_lock_of_a_condition() -> None:

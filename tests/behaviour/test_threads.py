@@ -489,7 +489,7 @@ def _joins_nobody(self: Any, timeout: float | None = None) -> None:
 
 def _starts_again(self: Any) -> None:
     clock.sleep(0)
-    self.launch()
+    threads.launch(self)
 
 
 def _always_calls(self: Any) -> None:

@@ -1,7 +1,8 @@
 """Put the stand-ins in the place of what they stand in for, and everything back afterwards.
 
 A name that a module has imported before ("from threading import Event") stays what it was. The classes that are written
-in Python work all the same, in smaller steps: what they are made of stands in.
+in Python work all the same, in smaller steps: what they are made of stands in. What is written in C does not: Lock and
+SimpleQueue.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from concurrent.futures import _base
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from cpugpu.explore.standins import clock, events, futures, local, locks, pools, queues, threads
+from cpugpu.explore.standins import clock, earlier, events, futures, local, locks, pools, queues, threads
 from cpugpu.explore.standins.steps import logical
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -86,6 +87,7 @@ def _below() -> Iterator[Replacement]:
     yield threading, "_CRLock", _chooses(threading._CRLock, locks.RLock)  # type: ignore[attr-defined]  # noqa: SLF001
     yield threading, "_time", clock.monotonic
     yield queue, "time", clock.monotonic
+    yield from earlier.replacements()
     yield concurrent.futures.thread, "_global_shutdown_lock", locks.Lock()
     yield concurrent.futures.thread, "_threads_queues", weakref.WeakKeyDictionary()
 
@@ -100,10 +102,7 @@ def _chooses(real: Callable[..., object], stand_in: Callable[..., object]) -> Ca
 # -- what has no model -----------------------------------------------------------------------------------------------
 
 _PROCESS = "a process runs beside the explorer; leave it out, or put a function in its place for the exploration"
-_RAW_THREAD = (
-    "it starts a real thread, which no scheduler holds; use threading.Thread, and look it up in threading when it is"
-    " made: a class that was imported by its name before the exploration is the real one"
-)
+_RAW_THREAD = "it starts a real thread, which no scheduler holds; make a threading.Thread within the scenario"
 _SOCKET = "it blocks the one thread that the explorer has; put a queue or an event in its place for the exploration"
 _BLOCKING = ("accept", "connect", "recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendall", "sendto")
 

@@ -16,7 +16,7 @@ from cpugpu.explore.execution import OutsideExploration
 from cpugpu.explore.operation import WRITE, Footprint, Operation
 from cpugpu.explore.standins.futures import Future
 from cpugpu.explore.standins.steps import logical, resource, take
-from cpugpu.explore.standins.threads import Thread
+from cpugpu.explore.standins.threads import Thread, launch
 from cpugpu.explore.standins.world import world
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -38,15 +38,6 @@ class _Work(NamedTuple):
             self.future.set_exception(exception)
         else:
             self.future.set_result(result)
-
-
-class _Worker(Thread):
-    """A thread of a pool. While it has nothing to do the program can end without it: at exit Python sends it away."""
-
-    idle = False
-
-    def expendable(self) -> bool:
-        return self.idle or super().expendable()
 
 
 class ThreadPoolExecutor(Executor):
@@ -74,7 +65,7 @@ class ThreadPoolExecutor(Executor):
         self._initargs = initargs
         self._work: deque[_Work | None] = deque()  # None sends a worker away, who puts it back for the next
         self._idle = 0
-        self._threads: list[_Worker] = []
+        self._threads: list[Thread] = []
         self._broken = ""
         self._shutdown = False
         self.resource = resource("pool")
@@ -95,10 +86,10 @@ class ThreadPoolExecutor(Executor):
         if self._idle:
             self._idle -= 1
         elif len(self._threads) < self._max_workers:
-            worker = _Worker(target=self._serve, name=f"{self._thread_name_prefix}_{len(self._threads)}")
+            worker = Thread(target=self._serve, name=f"{self._thread_name_prefix}_{len(self._threads)}")
             self._threads.append(worker)
             worker._args = (worker,)  # noqa: SLF001
-            worker.launch()
+            launch(worker)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -116,7 +107,7 @@ class ThreadPoolExecutor(Executor):
             for worker in self._threads:
                 worker.join()
 
-    def _serve(self, worker: _Worker) -> None:
+    def _serve(self, worker: Thread) -> None:
         try:
             if self._initializer is not None:
                 self._initializer(*self._initargs)
@@ -135,7 +126,7 @@ class ThreadPoolExecutor(Executor):
         except BaseException:
             LOGGER.critical("Exception in worker", exc_info=True)
 
-    def _next(self, worker: _Worker) -> _Work | None:
+    def _next(self, worker: Thread) -> _Work | None:
         take(Operation(f"look for work of {self.resource.name}", self.writes))
         if not self._work:
             self._idle += 1

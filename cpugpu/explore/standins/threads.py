@@ -30,6 +30,7 @@ class Thread:
 
     _initialized = False
     actor: Actor | None = None
+    idle = False  # it waits for what may never come, and is sent away when the program ends: a worker of a pool
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Thread:
         take(Operation(f"start {self._name}", ((self.resource, WRITE), (world().roster, WRITE))))
         if self.actor is not None:
             raise RuntimeError("threads can only be started once")
-        self.launch()
+        launch(self)
 
     def run(self) -> None:
         """What the thread does. A subclass may do something else."""
@@ -169,27 +170,6 @@ class Thread:
         status = "initial" if self.actor is None else "started" if self.actor.alive else "stopped"
         return f"<{type(self).__name__}({self._name}, {status}{' daemon' if self._daemonic else ''})>"
 
-    def launch(self) -> None:
-        """Start it within the current step."""
-        self.actor = current().spawn(self._name, self._bootstrap)
-        world().thread_of[self.actor] = self
-
-    def expendable(self) -> bool:
-        """Would the program end without it, as it stands now?"""
-        return self._daemonic
-
-    def _bootstrap(self) -> None:
-        try:
-            if self._context is None:
-                self.run()
-            else:
-                self._context.run(self.run)
-        except (GreenletExit, Unmodelled):
-            raise
-        except BaseException as exception:
-            hook: Callable[[Any], object] | None = real.excepthook
-            (hook or excepthook)(real.ExceptHookArgs((type(exception), exception, exception.__traceback__, self)))
-
 
 class Timer(Thread):
     """Stands in for `threading.Timer`."""
@@ -218,6 +198,26 @@ class Timer(Thread):
         if not self.finished.is_set():
             self.function(*self.args, **self.kwargs)
         self.finished.set()
+
+
+def launch(thread: Any) -> None:
+    """Start it within the current step."""
+    thread.actor = current().spawn(thread.name, lambda: _run(thread))
+    world().thread_of[thread.actor] = thread
+
+
+def _run(thread: Any) -> None:
+    try:
+        context: Context | None = thread._context  # noqa: SLF001
+        if context is None:
+            thread.run()
+        else:
+            context.run(thread.run)
+    except (GreenletExit, Unmodelled):
+        raise
+    except BaseException as exception:
+        hook: Callable[[Any], object] | None = real.excepthook
+        (hook or excepthook)(real.ExceptHookArgs((type(exception), exception, exception.__traceback__, thread)))
 
 
 class _Adopted(Thread):
@@ -256,7 +256,7 @@ def thread_of(actor: Actor) -> Thread:
 def expendable(actor: Actor) -> bool:
     """Would the program end without this thread, as it stands now? Then it is no deadlock that it waits."""
     thread = world().thread_of.get(actor)
-    return thread is not None and thread.expendable()
+    return thread is not None and (thread.daemon or thread.idle)
 
 
 def get_ident() -> int:
