@@ -167,7 +167,7 @@ class Execution:
             return True
         thread.timed_out = False
         clock = Clock(self, thread, operation, operation.timeout)
-        self.actors.append(clock)
+        self.add(clock)
         self.hub.switch()
         if clock.next is not None:
             clock.next = None

@@ -45,6 +45,8 @@ def explore(program: Callable[[], Any], seed: int, spurious: bool = False, label
             step = execution.take(chance.choice(able), able)
             if labels is not None:
                 labels.append(step.label)
+            if execution.unmodelled is not None:
+                raise execution.unmodelled
             for thread in threads_of(execution):
                 if thread.exception is not None:
                     raise thread.exception

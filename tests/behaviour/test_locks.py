@@ -559,6 +559,37 @@ def the_action_of_a_barrier_runs_once_before_anybody_passes() -> None:
 
 
 @behaviour
+def nobody_gets_at_a_barrier_while_its_action_runs() -> None:
+    lock, done = threading.Lock(), []
+
+    def act() -> None:
+        for _ in range(2):
+            with lock:
+                done.append("action")
+
+    barrier = threading.Barrier(2, act)
+
+    def go() -> None:
+        barrier.wait()
+        done.append("passed")
+
+    def reset() -> None:
+        barrier.reset()
+        done.append("reset")
+
+    def attempt() -> None:
+        try:
+            go()
+        except threading.BrokenBarrierError:
+            barrier.abort()
+
+    together(attempt, attempt, reset)
+    if "action" in done:
+        first = done.index("action")
+        assert done[first : first + 2] == ["action", "action"]
+
+
+@behaviour
 def an_action_that_raises_breaks_the_barrier() -> None:
     seen: list[str] = []
 

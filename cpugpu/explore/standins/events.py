@@ -8,7 +8,7 @@ from threading import BrokenBarrierError
 
 from cpugpu.explore.operation import READ, WRITE, Footprint, Operation
 from cpugpu.explore.standins.locks import Waiter
-from cpugpu.explore.standins.steps import deprecated, ending, resource, take
+from cpugpu.explore.standins.steps import deprecated, ending, resource, take, taken
 
 
 class Event:
@@ -229,14 +229,15 @@ class Barrier:
 
     def _trip(self) -> None:
         self._in_action = True
+        before, state = taken(), _BROKEN
         try:
             if self._action is not None:
                 self._action()
-            self._state = _DRAINING
-        except BaseException:
-            self._state = _BROKEN
-            raise
+            state = _DRAINING
         finally:
+            if taken() != before:  # the action has taken some
+                take(Operation(f"trip {self.resource.name}", self.writes))
+            self._state = state
             self._in_action = False
 
     def _leave(self, timeout: float | None) -> None:

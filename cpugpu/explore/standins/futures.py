@@ -25,7 +25,7 @@ from cpugpu.explore.execution import OutsideExploration, current
 from cpugpu.explore.operation import READ, WRITE, Access, Footprint, Operation
 from cpugpu.explore.standins.clock import monotonic
 from cpugpu.explore.standins.locks import Condition, RLock
-from cpugpu.explore.standins.steps import me, resource, stable_hash, take
+from cpugpu.explore.standins.steps import me, resource, stable_hash, take, taken
 
 _ENDED = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 #: For those who wait for several futures, one that was cancelled counts when whoever was to run it has noticed.
@@ -175,14 +175,17 @@ class Future(_base.Future[Any]):
     def _tell(self, what: str) -> None:
         if not self._waiters:
             return
-        self.lock.owner, before = me(), self.lock.owner  # the real ones take steps
-        self.lock.count += 1
+        lock, before = self.lock, taken()
+        lock.owner, owner = me(), lock.owner
+        lock.count += 1
         try:
             for waiter in self._waiters:
                 getattr(waiter, what)(self)
         finally:
-            self.lock.owner = before
-            self.lock.count -= 1
+            if taken() != before:  # the real ones have taken some
+                take(Operation(f"finish with {self.resource.name}", ((self.resource, WRITE),)))
+            lock.owner = owner
+            lock.count -= 1
 
     def _call_back(self) -> None:
         for callback in self._done_callbacks:

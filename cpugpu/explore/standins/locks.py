@@ -256,32 +256,26 @@ class Condition:
     def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, sleep until notified, take the lock back. False if the time ran out."""
         lock = self._lock
-        modelled = isinstance(lock, (Lock, RLock))
+        if not isinstance(lock, (Lock, RLock)):
+            return self._wait_with_another(timeout)
         take(Operation(f"wait {self.resource.name}", self._both))
-        if not self._owned():
+        if not lock.owned():
             misuse("cannot wait on un-acquired lock")
-        waiter = Waiter()
-        self._waiters.append(waiter)
-        held = lock.let_go() if modelled else self._release_save()
+        waiter = self._waiter()
+        held = lock.let_go()
         spurious = _spurious()
 
         def woken() -> bool:
-            return (waiter.notified or spurious) and (not modelled or lock.free())
+            return (waiter.notified or spurious) and lock.free()
 
-        if timeout is not None:
-            timeout = max(timeout, 0)
         try:
-            got = take(Operation(f"wake {self.resource.name}", self._both, woken, timeout=timeout))
-            if modelled and not got:
+            got = take(Operation(f"wake {self.resource.name}", self._both, woken, timeout=_at_least_0(timeout)))
+            if not got:
                 take(Operation(f"take back {lock.resource.name}", self._both, lock.free))
         except BaseException:  # it unwinds, and finds the lock as it left it
-            if modelled:
-                lock.take_back(held)
-            raise
-        if modelled:
             lock.take_back(held)
-        else:
-            self._acquire_restore(held)
+            raise
+        lock.take_back(held)
         if not waiter.notified:
             self._waiters.remove(waiter)
         return got
@@ -304,8 +298,10 @@ class Condition:
 
     def notify(self, n: int = 1) -> None:
         """Wake the `n` that have waited longest."""
+        lock = self._lock
+        owned = isinstance(lock, (Lock, RLock)) or self._is_owned()
         take(Operation(f"notify {self.resource.name}", self._writes))
-        if not self._owned():
+        if not owned or (isinstance(lock, (Lock, RLock)) and not lock.owned()):
             misuse("cannot notify on un-acquired lock")
         self.rouse(n)
 
@@ -325,12 +321,35 @@ class Condition:
         deprecated("notifyAll()", "use notify_all()")
         self.notify_all()
 
-    # -- over a lock of the user's own making: what such a lock has, or as CPython does without -----------------------
+    def _waiter(self) -> Waiter:
+        waiter = Waiter()
+        self._waiters.append(waiter)
+        return waiter
 
-    def _owned(self) -> bool:
+    # -- over a lock of the user's own making, whose steps are its own: what it has, or as CPython does without -------
+
+    def _wait_with_another(self, timeout: float | None) -> bool:
+        owned = self._is_owned()
+        take(Operation(f"wait {self.resource.name}", self._writes))
+        if not owned:
+            misuse("cannot wait on un-acquired lock")
+        waiter = self._waiter()
+        held = self._release_save()
+        spurious = _spurious()
+
+        def woken() -> bool:
+            return waiter.notified or spurious
+
+        got = take(Operation(f"wake {self.resource.name}", self._writes, woken, timeout=_at_least_0(timeout)))
+        self._acquire_restore(held)
+        if not got or spurious:
+            take(Operation(f"leave {self.resource.name}", self._writes))
+            if not waiter.notified:
+                self._waiters.remove(waiter)
+        return got
+
+    def _is_owned(self) -> bool:
         lock = self._lock
-        if isinstance(lock, (Lock, RLock)):
-            return lock.owned()
         if hasattr(lock, "_is_owned"):
             return bool(lock._is_owned())  # noqa: SLF001
         if lock.acquire(False):
@@ -349,8 +368,9 @@ class Condition:
         else:
             self._lock.acquire()
 
-    def _is_owned(self) -> bool:
-        return self._owned()
+
+def _at_least_0(timeout: float | None) -> float | None:
+    return None if timeout is None else max(timeout, 0)
 
 
 def _spurious() -> bool:

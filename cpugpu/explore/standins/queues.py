@@ -14,7 +14,7 @@ from typing import Any
 
 from cpugpu.explore.operation import READ, WRITE, Footprint, Operation
 from cpugpu.explore.standins.locks import Condition, Lock
-from cpugpu.explore.standins.steps import ending, resource, take
+from cpugpu.explore.standins.steps import ending, resource, take, taken
 
 
 class Queue:
@@ -178,11 +178,13 @@ class Queue:
             raise real.ShutDown  # type: ignore[attr-defined]
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        # An order of the user's may take steps in the midst of it.
         self.mutex.held = True
+        before = taken()
         try:
             return function(*arguments)
         finally:
+            if taken() != before:  # an order of the user's has taken some
+                take(Operation(f"finish with {self.resource.name}", self.writes))
             self.mutex.held = False
 
     def _condition(self, name: str) -> Condition:

@@ -28,6 +28,14 @@ def take(operation: Operation) -> bool:
     return execution.step(operation)
 
 
+def taken() -> int:
+    """How many steps so far. What goes on after somebody else's code may be within another step than it began in."""
+    try:
+        return len(current().steps)
+    except OutsideExploration:
+        return 0
+
+
 def resource(kind: str) -> Resource:
     """A resource of the calling thread. One that is made before any exploration has the same key in all of them."""
     try:
