@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import greenlet
 
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
+from cpugpu.explore.unmodelled import Unmodelled
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
@@ -36,6 +37,8 @@ class Actor:
         self.next: Operation | None = None
         self.begin = Resource((*key, "begin"), f"the beginning of {name}")
         self.steps = 0
+        self.made_at = 0  # so many steps were taken or begun when it was made
+        self.last: Step | None = None
         self.rested = False  # it has rested, and nobody else has moved since
 
     def go(self) -> None:
@@ -53,6 +56,7 @@ class Step(NamedTuple):
     label: str
     footprint: Footprint
     enabled: tuple[Actor, ...]
+    conditional: bool  # was it a step that cannot always be taken?
 
 
 class Thread(Actor):
@@ -84,6 +88,10 @@ class Thread(Actor):
         self.next = None
         self._greenlet.switch()
 
+    def park(self) -> None:
+        """Called by itself: have no next step until somebody gives it one."""
+        self._execution.hub.switch()
+
     def kill(self) -> None:
         """End it where it stands."""
         if self._greenlet:
@@ -94,6 +102,8 @@ class Thread(Actor):
             self._function()
         except greenlet.GreenletExit:
             pass
+        except Unmodelled as error:
+            self._execution.unmodelled = self._execution.unmodelled or error
         except BaseException as exception:
             self.exception = exception
         self.alive = False
@@ -136,9 +146,13 @@ class Execution:
         self.thread_of: dict[greenlet.greenlet, Thread] = {}
         self.now = 0.0
         self.over = False
+        self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
         self.spurious = False  # may a wait on a condition end though nobody has notified it?
         self._touched: list[tuple[Resource, Access]] = []
+        self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
+        self._begun = 0
         self._fresh: list[Thread] = []
+        self._resting: list[Actor] = []
 
     # -- for the stand-ins, called by a logical thread ---------------------------------------------------------------
 
@@ -154,6 +168,8 @@ class Execution:
         """
         thread = self.thread_of.get(greenlet.getcurrent())
         if thread is None or self.over:
+            if self._seen is not None:
+                self._seen += operation.footprint
             if operation.enabled is None or operation.enabled():
                 return True
             if operation.timeout is not None:
@@ -174,6 +190,31 @@ class Execution:
             self.actors.remove(clock)
         return not thread.timed_out
 
+    def join(self, threads: Sequence[Thread]) -> None:
+        """Wait until all have ended."""
+        ends: Footprint = tuple((thread.end, CAUSE) for thread in threads)
+        self.step(Operation("join", ends, lambda: not any(thread.alive for thread in threads)))
+
+    def others(self) -> bool:
+        """Is there anybody beside the calling thread who has not ended, or was a stream used?"""
+        me = self.me()
+        return any(actor is not me and (actor.kind != "thread" or actor.next is not None) for actor in self.actors)
+
+    def until(self, predicate: Callable[[], bool], footprints: Sequence[Footprint]) -> None:
+        """Wait until `predicate()` holds. What it looks at is found out by looking on, beside what is given."""
+        given: Footprint = tuple(touch for footprint in footprints for touch in footprint)
+
+        def holds() -> bool:
+            self._seen = list(given)
+            try:
+                return bool(predicate())
+            finally:
+                operation.footprint = tuple(dict.fromkeys(self._seen))
+                self._seen = None
+
+        operation = Operation("until", given, holds)
+        self.step(operation)
+
     def spawn(self, name: str, function: Callable[[], object]) -> Thread:
         """A new logical thread, made by the calling one. It comes up when the caller's step is over."""
         maker = self.me()
@@ -185,6 +226,7 @@ class Execution:
 
     def add(self, actor: Actor) -> None:
         """Another actor, made by the current step."""
+        actor.made_at = self._begun
         self.actors.append(actor)
         self.touch((actor.begin, CAUSE))
 
@@ -212,7 +254,7 @@ class Execution:
             for actor in self.actors
             if (operation := actor.next) is not None and (operation.enabled is None or operation.enabled())
         ]
-        if any(actor.rested for actor in able):
+        if self._resting:
             return [actor for actor in able if not actor.rested] or able
         return able
 
@@ -221,15 +263,23 @@ class Execution:
         operation = actor.next
         assert operation is not None
         self._touched = [*operation.footprint]
+        self._begun = len(self.steps) + 1
         if not actor.steps:
             self._touched.append((actor.begin, CAUSE))
         actor.steps += 1
-        for other in self.actors:
-            other.rested = False
-        actor.rested = operation.rests
+        if self._resting:
+            for other in self._resting:
+                other.rested = False
+            self._resting.clear()
+        if operation.rests:
+            actor.rested = True
+            self._resting.append(actor)
         actor.go()
-        self.come_up()
-        step = Step(actor, operation.label, tuple(self._touched), tuple(enabled))
+        if self._fresh:
+            self.come_up()
+        actor.last = step = Step(
+            actor, operation.label, tuple(self._touched), tuple(enabled), operation.enabled is not None
+        )
         self.steps.append(step)
         return step
 

@@ -83,8 +83,9 @@ def _modelled() -> Iterator[Replacement]:
 
 def _below() -> Iterator[Replacement]:
     """What the real classes are made of, for a logical thread that has one. Other threads go on with the real ones."""
-    yield threading, "_allocate_lock", _chooses(threading._allocate_lock, locks.Lock)  # type: ignore[attr-defined]  # noqa: SLF001
-    yield threading, "_CRLock", _chooses(threading._CRLock, locks.RLock)  # type: ignore[attr-defined]  # noqa: SLF001
+    for name, stand_in in (("_allocate_lock", locks.Lock), ("_CRLock", locks.RLock)):
+        if hasattr(threading, name):
+            yield threading, name, _chooses(getattr(threading, name), stand_in)
     yield threading, "_time", clock.monotonic
     yield queue, "time", clock.monotonic
     yield from earlier.replacements()
