@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from cpugpu.explore.execution import OutsideExploration, Thread, current
 from cpugpu.explore.operation import READ, WRITE, Footprint, Operation, Resource
 from cpugpu.explore.standins.clock import monotonic
-from cpugpu.explore.standins.steps import deprecated, me, misuse, resource, take
+from cpugpu.explore.standins.steps import deprecated, me, misuse, resource, take, touch
 from cpugpu.explore.unmodelled import Unmodelled
 
 #: How deep a lock was held, and by whom; None for one that does not know.
@@ -48,11 +48,14 @@ def patience(blocking: bool, timeout: float) -> float | None:
 class Lock:
     """Stands in for `threading.Lock`. Anybody may release it."""
 
-    __slots__ = ("__weakref__", "held", "resource", "writes")
+    __slots__ = ("__weakref__", "held", "holder", "resource", "strangers", "writes")
 
     def __init__(self, *, _over: Resource | None = None) -> None:
         self.held = False
+        self.holder: Thread | int | None = None  # who took it last
         self.resource = _over or resource("lock")
+        #: Touched where somebody releases it whom it does not belong to.
+        self.strangers = Resource((*self.resource.key, "strangers"), f"{self.resource.name}, by a stranger")
         self.writes: Footprint = ((self.resource, WRITE),)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -65,6 +68,7 @@ class Lock:
         elif not take(Operation(f"acquire {self.resource.name}", self.writes, self.free, timeout=seconds)):
             return False
         self.held = True
+        self.holder = me()
         return True
 
     def release(self) -> None:
@@ -72,6 +76,8 @@ class Lock:
         take(Operation(f"release {self.resource.name}", self.writes))
         if not self.held:
             misuse("release unlocked lock")
+        if self.holder != me():
+            touch((self.strangers, WRITE))
         self.held = False
 
     def locked(self) -> bool:
@@ -111,6 +117,7 @@ class Lock:
     def take_back(self, held: Held) -> None:  # noqa: ARG002
         """Hold it again as before."""
         self.held = True
+        self.holder = me()
 
 
 class RLock:
@@ -241,7 +248,7 @@ class Condition:
             return
         self._both = (*writes, (lock.resource, WRITE))
         # Whether a plain lock is held, somebody else can change.
-        self._writes = (*writes, (lock.resource, READ)) if isinstance(lock, Lock) else writes
+        self._writes = (*writes, (lock.strangers, READ)) if isinstance(lock, Lock) else writes
 
     def __enter__(self) -> bool:
         entered: bool = self._lock.__enter__()
@@ -301,6 +308,8 @@ class Condition:
         lock = self._lock
         owned = isinstance(lock, (Lock, RLock)) or self._is_owned()
         take(Operation(f"notify {self.resource.name}", self._writes))
+        if isinstance(lock, Lock) and lock.holder != me():
+            touch((lock.resource, READ))
         if not owned or (isinstance(lock, (Lock, RLock)) and not lock.owned()):
             misuse("cannot notify on un-acquired lock")
         self.rouse(n)

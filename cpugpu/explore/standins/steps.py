@@ -7,7 +7,7 @@ import warnings
 from _thread import get_ident
 
 from cpugpu.explore.execution import OutsideExploration, Thread, current
-from cpugpu.explore.operation import Operation, Resource
+from cpugpu.explore.operation import Access, Operation, Resource
 
 _outside = itertools.count()
 
@@ -34,6 +34,14 @@ def taken() -> int:
         return len(current().steps)
     except OutsideExploration:
         return 0
+
+
+def touch(*footprint: tuple[Resource, Access]) -> None:
+    """The current step touches these too."""
+    try:
+        current().touch(*footprint)
+    except OutsideExploration:
+        return
 
 
 def resource(kind: str) -> Resource:
