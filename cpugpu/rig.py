@@ -172,6 +172,8 @@ class Scenario:
     only: tuple[str, ...] = ()
     #: The class that is put in the place of the parameter `make_event`; None for its default.
     subject: Callable[[], Any] | None = None
+    #: The text of the one schedule that the explorer is to try, see `reproduce_schedule`.
+    schedule: str = ""
 
     @property
     def takes_subject(self) -> bool:

@@ -139,7 +139,7 @@ class Scheduled:
         stream = work.stream
         actor = self._actors.get(stream)
         if actor is None:
-            actor = self._actors[stream] = StreamActor(self, (*self.of(stream).key, "actor"), stream)
+            actor = self._actors[stream] = StreamActor(self, (self.of(stream).key, "actor"), stream)
             self.execution.add(actor)
         done = Resource((*actor.key, "done", actor.made()), f"{work.label} on {stream}")
         self._done[work] = done

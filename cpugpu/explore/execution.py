@@ -16,7 +16,7 @@ import greenlet
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
 
-Key: TypeAlias = "tuple[int | str, ...]"
+Key: TypeAlias = "tuple[object, ...]"
 
 
 class OutsideExploration(RuntimeError):
@@ -196,9 +196,9 @@ class Execution:
         self.step(Operation("join", ends, lambda: not any(thread.alive for thread in threads)))
 
     def others(self) -> bool:
-        """Is there anybody beside the calling thread who has not ended, or was a stream used?"""
+        """Is there anybody beside the calling thread who has something left to do?"""
         me = self.me()
-        return any(actor is not me and (actor.kind != "thread" or actor.next is not None) for actor in self.actors)
+        return any(actor is not me and actor.next is not None for actor in self.actors)
 
     def until(self, predicate: Callable[[], bool], footprints: Sequence[Footprint]) -> None:
         """Wait until `predicate()` holds. What it looks at is found out by looking on, beside what is given."""
@@ -293,6 +293,13 @@ class Execution:
 
 
 _current: Execution | None = None
+_executions = 0
+
+
+def progress() -> int:
+    """Changes with every step and every execution; 0 while none runs. For a watchdog, from any thread."""
+    execution = _current
+    return 0 if execution is None else _executions * 1_000_000 + len(execution.steps) + 1
 
 
 def current() -> Execution:
@@ -304,5 +311,6 @@ def current() -> Execution:
 
 def set_current(execution: Execution | None) -> None:
     """From now on `execution` is the one that runs."""
-    global _current
+    global _current, _executions
     _current = execution
+    _executions += 1

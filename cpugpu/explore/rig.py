@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from cpugpu.device import DeviceEvent
 from cpugpu.device.simulated import SimulatedDevice, Simulator
+from cpugpu.device.simulated.objects import SimEvent
 from cpugpu.errors import DeviceError
 from cpugpu.explore.driver import Scheduled
 from cpugpu.explore.execution import Execution, Thread
@@ -202,7 +203,7 @@ class _BreakableDevice(SimulatedDevice):
         """A device event that fails likewise."""
         return super().event(timing=True) if timing else _BreakableEvent(super().event(), self._fails)
 
-    def record(self, stream: Any, spare: DeviceEvent | None) -> DeviceEvent:
+    def record(self, stream: Any, spare: DeviceEvent | None) -> SimEvent:
         """Record, or fail."""
         self._fails()
         return super().record(stream, spare)

@@ -12,7 +12,6 @@ from cpugpu.explore.driver import StreamActor
 from cpugpu.explore.execution import Actor, Execution, Key, Step, Thread, set_current
 from cpugpu.explore.operation import WRITE, Operation
 from cpugpu.explore.rig import ExploredRig, ThreadFailed
-from cpugpu.explore.unmodelled import Unmodelled
 from cpugpu.rig import HANG, Grade, Scenario, raised
 
 #: An execution with more steps than this is given up.
@@ -30,6 +29,7 @@ class Ending(enum.Enum):
     STEP_LIMIT = "step limit"
     GIVEN_UP = "given up"  # by the strategy
     UNMODELLED = "unmodelled"
+    SET_UP = "set-up"  # the scenario raised before it had a thread
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Executing:
         self._rig: ExploredRig | None = None
         self._outcome: Hashable = None
         self._details = ""
-        self._unmodelled: Unmodelled | None = None
+        self._raised_first = False
         self._main: Thread = execution.spawn("main", self._body)
 
     def run(self, choose: Choose, *, to_the_end: bool) -> Run:
@@ -140,6 +140,8 @@ class _Executing:
             current = actor
         if execution.unmodelled is not None:
             return self._result(Ending.UNMODELLED, details=str(execution.unmodelled))
+        if self._raised_first:
+            return self._result(Ending.SET_UP, details=self._details)
         if self._failed is not None:
             thread, exception = self._failed
             details = "".join(traceback.format_exception(exception)).rstrip()
@@ -165,6 +167,7 @@ class _Executing:
         except Exception as exception:
             self._outcome = raised(exception)
             self._details = traceback.format_exc().rstrip()
+            self._raised_first = len(self._execution.actors) == 1
 
     def _result(
         self, ending: Ending, outcome: Hashable = None, *, details: str = "", cycle: Sequence[Step] = ()

@@ -22,7 +22,8 @@ class _Choice:
 class DepthFirst:
     """All schedules with at most `bound` preemptions, None for all.
 
-    A switch away from an actor that could go on is a preemption. Whoever is running is tried first.
+    A switch away from an actor that could go on is a preemption. Whoever is running is tried first. `cut`: was a
+    schedule left out because of the bound? If not, there are no others.
     """
 
     exhaustive = True
@@ -32,6 +33,7 @@ class DepthFirst:
         if bound is not None and bound < 0:
             raise ValueError(f"bound={bound!r} is neither a number of preemptions from 0 nor None")
         self.bound = bound
+        self.cut = False
         self._path: list[_Choice] = []
         self._depth = 0
         self._begun = False
@@ -60,11 +62,10 @@ class DepthFirst:
         made = self._path[-1].preemptions if self._path else 0
         if current in enabled:
             assert current is not None
-            left = (
-                [(actor.key, made + 1) for actor in reversed(enabled) if actor is not current]
-                if self.bound is None or made < self.bound
-                else []
-            )
+            left = [(actor.key, made + 1) for actor in reversed(enabled) if actor is not current]
+            if self.bound is not None and made >= self.bound:
+                self.cut |= bool(left)
+                left = []
             self._path.append(_Choice(current.key, left, made))
             return current
         self._path.append(_Choice(enabled[0].key, [(actor.key, made) for actor in reversed(enabled[1:])], made))
