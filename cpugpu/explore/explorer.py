@@ -133,7 +133,7 @@ class _Exploration:
 
     def run(self, name: str, bound: int | None) -> Verdict:
         """By the strategy of that name."""
-        for text in self._kept.texts():
+        for text in self._kept.texts() if self._stop_at_first else ():  # else all failing ones are to be counted
             if self._repeats_failure(text):
                 return self._verdict("kept", None, exhausted=False)
         if name == "auto":
@@ -238,6 +238,7 @@ class _Exploration:
         self._drive("kept", replay, math.inf)
         if self._tally.first is None:
             self._kept.forget(text)
+            self._tally = _Tally()
         return self._tally.first is not None
 
     def _verdict(self, name: str, bound: int | None, *, exhausted: bool) -> Verdict:
