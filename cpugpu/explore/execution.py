@@ -73,6 +73,8 @@ class Thread(Actor):
         self.alive = True
         self.end = Resource((*key, "end"), f"the end of {name}")
         self.timed_out = False
+        #: Where lines are steps: makes of an operation one that touches what the lines under way touch as well.
+        self.within: Callable[[Operation], Operation] | None = None
         self._execution = execution
         self._function = function
         self._made = itertools.count()
@@ -133,7 +135,9 @@ class Clock(Actor):
         self.next = None
         self._execution.now = max(self._execution.now, self._deadline)
         self._thread.timed_out = True
-        self._thread.next = Operation(f"{self._waits.label}: timed out", ((self.begin, CAUSE),))
+        noticed = Operation(f"{self._waits.label}: timed out", ((self.begin, CAUSE),))
+        within = self._thread.within
+        self._thread.next = noticed if within is None else within(noticed)
 
 
 class Execution:
@@ -177,6 +181,8 @@ class Execution:
             if self.over:
                 raise greenlet.GreenletExit
             raise OutsideExploration(f"{operation.label} would block, outside the threads of an exploration")
+        if thread.within is not None:
+            operation = thread.within(operation)
         thread.next = operation
         if operation.timeout is None:
             self.hub.switch()

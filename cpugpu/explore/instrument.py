@@ -205,6 +205,8 @@ class _Instrumenter(ast.NodeTransformer):
 
     def visit_While(self, node: ast.While) -> ast.AST:
         """Each test is a line."""
+        if not self._scopes[-1].is_function:
+            return self.generic_visit(node)
         site, is_line = self._line(node, [node.test])
         self._site = site
         node.test = self.visit(node.test)
@@ -218,7 +220,7 @@ class _Instrumenter(ast.NodeTransformer):
         """Each iteration is a line, where it touches something."""
         site = self._site
         node.iter = self.visit(node.iter)
-        if self._sites[site].touches:
+        if self._scopes[-1].is_function and self._sites[site].touches:
             node.iter = self._call("each", site, node.iter, at=node.iter)
         node.target = self.visit(node.target)
         node.body = self._block(node.body)
@@ -270,13 +272,13 @@ class _Instrumenter(ast.NodeTransformer):
         return node
 
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.AST:
-        """Each element is a line; so is what it comes from, which is looked at once more."""
+        """Each element is a line, and so is each look at where they come from."""
         if not self._scopes[-1].is_function:
             return self.generic_visit(node)
         outer = self._site
         parts: list[ast.AST] = [node.elt]
-        for generator in node.generators:
-            parts += [generator.iter, generator.target, *generator.ifs]
+        for number, generator in enumerate(node.generators):
+            parts += [*([generator.iter] if number else []), generator.target, *generator.ifs]
         scope = self._scopes[-1]
         bound = frozenset(each.id for part in parts for each in ast.walk(part) if _is_stored(each))
         self._scopes.append(_Scope("<genexpr>", True, bound | scope.private, scope.mangled))
@@ -289,7 +291,8 @@ class _Instrumenter(ast.NodeTransformer):
                 generator.iter = self._and(site, self.visit(generator.iter))
         self._scopes.pop()
         self._site = outer
-        node.generators[0].iter = self.visit(node.generators[0].iter)
+        source = self.visit(node.generators[0].iter)
+        node.generators[0].iter = self._call("drawn", outer, source, at=source)
         return node
 
     def visit_Yield(self, node: ast.Yield | ast.YieldFrom | ast.Await) -> ast.AST:

@@ -1,0 +1,563 @@
+"""Lines as steps: `traced(classes)` shows races on plain attributes, which have no stand-in.
+
+The functions of the classes run with a call before each line (`instrument.py`). If the line touches something that
+another thread may touch too, it is a step. Loading an attribute reads it, and writes it where the value can be changed
+through it, as a list can; what has steps of its own (a lock, a stream, an object of a traced class) cannot.
+
+A line with an operation in it is more than one step: `self.taken = self.lock.acquire(False)` stores after the
+operation, within that one's step. So every step that a thread takes while lines of it are under way touches what those
+lines touch.
+
+Attributes are those of an object of a traced class, named when its `__init__` begins: that name is the same in every
+schedule. All other objects of one class share a name, for who sees them first depends on the schedule.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import os
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, Generic, Protocol, TypeVar
+
+import greenlet
+
+from cpugpu.explore.execution import Execution, OutsideExploration, Thread, current
+from cpugpu.explore.instrument import PROBES, Site, Source, Touch, code_for, instrument
+from cpugpu.explore.operation import READ, WRITE, Access, Footprint, Operation, Resource
+
+T = TypeVar("T")
+
+_ABSENT = object()
+_CONTAINERS = (list, dict, set, bytearray, deque)
+_IMMUTABLE = (
+    *(type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)),
+    *(BaseException, type, ModuleType, enum.Enum, property),
+    *(FunctionType, types.MethodType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.MethodWrapperType, types.ClassMethodDescriptorType, staticmethod, classmethod),
+)
+#: What is defined in these has steps of its own.
+_MODELLED = ("cpugpu.explore.", "cpugpu.device.simulated.")
+_BARE = (object, Generic, Protocol)
+_STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_active = False
+
+
+@contextmanager
+def traced(classes: Sequence[type]) -> Iterator[None]:
+    """Within it, each line of the methods of `classes`, and of their bases, is a step where an exploration runs.
+
+    `ValueError` for a class that has no source: one that is written in C, or was typed in.
+    """
+    global _active
+    if not classes:
+        yield
+        return
+    if _active:
+        raise RuntimeError("traced() is active already; name all classes in one call")
+    _active = True
+    probes = _Probes(classes)
+    saved: list[tuple[FunctionType, CodeType]] = []
+    namespaces: list[dict[str, Any]] = []
+    try:
+        for function, code in probes.codes():
+            if PROBES not in function.__globals__:
+                function.__globals__[PROBES] = probes
+                namespaces.append(function.__globals__)
+            saved.append((function, function.__code__))
+            function.__code__ = code
+        yield
+    finally:
+        for function, original in reversed(saved):
+            function.__code__ = original
+        for namespace in namespaces:
+            namespace.pop(PROBES, None)
+        _active = False
+
+
+# -- the functions of a class ----------------------------------------------------------------------------------------
+
+
+def _bases(classes: Sequence[type]) -> list[type]:
+    """The classes and their bases, without what is modelled or not the user's."""
+    found: dict[type, None] = {}
+    for each in classes:
+        for base in each.__mro__:
+            if base is each or not (base in _BARE or _is_modelled(base) or _is_standard(base)):
+                found[base] = None
+    return list(found)
+
+
+def _is_modelled(kind: type) -> bool:
+    return kind.__module__.startswith(_MODELLED)
+
+
+def _is_standard(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    path = getattr(module, "__file__", None)
+    if path is None:
+        return kind.__module__ in sys.builtin_module_names
+    path = os.path.abspath(path)
+    return path.startswith(_STANDARD) and "site-packages" not in path
+
+
+def _functions(kind: type) -> Iterator[FunctionType]:
+    """The functions that are written in a class."""
+    for value in vars(kind).values():
+        yield from _within(value, f"{kind.__qualname__}.")
+
+
+def _within(value: object, prefix: str) -> Iterator[FunctionType]:
+    if isinstance(value, property):
+        parts: list[object] = [value.fget, value.fset, value.fdel]
+    elif isinstance(value, (staticmethod, classmethod)):
+        parts = [value.__func__]
+    elif isinstance(value, (functools.cached_property, functools.partialmethod)):
+        parts = [value.func]
+    elif isinstance(value, functools.singledispatchmethod):
+        parts = [value.func, *value.dispatcher.registry.values()]
+    elif callable(value) and hasattr(value, "__wrapped__"):
+        parts = [inspect.unwrap(value)]
+    elif isinstance(value, FunctionType):
+        if value.__qualname__.startswith(prefix):
+            yield value
+            return
+        parts = [cell.cell_contents for cell in value.__closure__ or () if _is_inner(cell, prefix)]  # of a decorator
+        if not parts and "<locals>" not in value.__qualname__:
+            yield value  # a function that is used as a method
+    else:
+        return
+    for part in parts:
+        yield from _within(part, prefix)
+
+
+def _is_inner(cell: types.CellType, prefix: str) -> bool:
+    try:
+        value = cell.cell_contents
+    except ValueError:  # empty
+        return False
+    return isinstance(value, FunctionType) and value.__qualname__.startswith(prefix)
+
+
+# -- what is called before a line ------------------------------------------------------------------------------------
+
+
+class _Open:
+    """A line under way. `before`: what it touched when it began, for it may go on with that."""
+
+    __slots__ = ("before", "frame", "site")
+
+    def __init__(self, frame: FrameType, site: Site) -> None:
+        self.frame = frame
+        self.site = site
+        self.before: Footprint = ()
+
+
+class _Within(Operation):
+    """An operation in a line, or the beginning of one: it touches what the lines under way touch, too."""
+
+    __slots__ = ("_known", "_lines", "_operation", "_world")
+
+    def __init__(self, operation: Operation, lines: Sequence[_Open], world: _World) -> None:
+        self.label = operation.label
+        self.enabled = operation.enabled
+        self.timeout = operation.timeout
+        self.rests = operation.rests
+        self._operation = operation
+        self._lines = lines
+        self._world = world
+        self._known: tuple[int, Footprint] = (-1, ())
+
+    @property
+    def footprint(self) -> Footprint:  # type: ignore[override]
+        """Looked up when it is asked for: others may have changed what the names in the line stand for."""
+        number = len(self._world.execution.steps)
+        if self._known[0] != number:
+            found = dict.fromkeys(self._operation.footprint)
+            for line in self._lines:
+                found.update(dict.fromkeys(line.before))
+                found.update(dict.fromkeys(self._world.footprint(line.site, line.frame)))
+            self._known = (number, tuple(found))
+        return self._known[1]
+
+
+class _Probes:
+    """What instrumented code calls. Where no thread of an exploration runs, it does nothing."""
+
+    def __init__(self, classes: Sequence[type]) -> None:
+        self.classes = _bases(classes)
+        self.functions: dict[FunctionType, Source] = {}
+        self._sites: list[Site] = []
+        self._world: _World | None = None
+        sources: dict[str, Source | None] = {}
+        for kind in self.classes:
+            functions = list(_functions(kind))
+            for function in functions:
+                name = function.__code__.co_filename
+                if name not in sources:
+                    sources[name] = instrument(name, function.__globals__, self._sites)
+                source = sources[name]
+                if source is not None:
+                    self.functions[function] = source
+                elif not _is_generated(kind, function):
+                    raise _no_source(kind)
+            if not functions and kind in classes:
+                try:
+                    inspect.getsourcelines(kind)
+                except (OSError, TypeError):
+                    raise _no_source(kind) from None
+        found = [source for source in sources.values() if source is not None]
+        self.stored = {name for source in found for name in source.stored}
+        self.declared = {name for source in found for name in source.declared}
+        #: Attributes of objects that the code does not name: who touches one of that name touches all of them.
+        self.anybodys = {
+            touch.attribute
+            for site in self._sites
+            for touch in site.touches
+            if not touch.root and (touch.stores or not touch.called or touch.attribute in self.stored)
+        }
+
+    def codes(self) -> Iterator[tuple[FunctionType, CodeType]]:
+        """The functions, and the code that they are to run."""
+        for function, source in self.functions.items():
+            code = code_for(function, source)
+            if code is None:
+                where = f"{function.__module__}.{function.__qualname__}"
+                raise ValueError(
+                    f"trace: the source of {where} does not fit what runs; it was changed after it was imported,"
+                    " or two functions of one name begin on one line"
+                )
+            yield function, code
+
+    # -- called by the instrumented code -----------------------------------------------------------------------------
+
+    def line(self, number: int) -> bool:
+        """A line begins. Always true."""
+        try:
+            execution = current()
+        except OutsideExploration:
+            return True
+        if not execution.over:
+            self._begin(execution, self._sites[number], sys._getframe(1))  # noqa: SLF001
+        return True
+
+    def clear(self) -> None:
+        """The line that is under way is over."""
+        thread = _thread()
+        if thread is not None and isinstance(thread.within, _Lines):
+            thread.within.close(sys._getframe(1))  # noqa: SLF001
+
+    def resumed(self, number: int, value: T) -> T:
+        """A line that has yielded goes on, in the step of whoever lets it."""
+        thread = _thread()
+        if thread is not None:
+            frame, site = sys._getframe(1), self._sites[number]  # noqa: SLF001
+            world = self._the_world(current())
+            touched = world.footprint(site, frame)
+            world.lines(thread).open(frame, site).before = touched
+            world.execution.touch(*touched)
+        return value
+
+    def each(self, number: int, iterable: Any) -> Iterator[Any]:
+        """Iterate; each time is a line."""
+        return _Each(iterable, lambda frame: self._iterate(frame, self._sites[number]))
+
+    def drawn(self, number: int, iterable: Any) -> Iterator[Any]:
+        """Iterate somewhere else, later; each time is a line."""
+        thread = _thread()
+        if thread is None:
+            return iter(iterable)
+        touched = self._the_world(current()).footprint(self._sites[number], sys._getframe(1))  # noqa: SLF001
+        if not touched:
+            return iter(iterable)
+        operation = Operation(self._sites[number].label, touched)
+
+        def draw(_: FrameType) -> None:
+            execution = current()
+            if not execution.over:
+                execution.step(operation)
+
+        return _Each(iterable, draw)
+
+    def born(self, thing: object) -> None:
+        """The `__init__` of an object begins."""
+        thread = _thread()
+        if thread is not None:
+            self._the_world(current()).name(thing, thread)
+
+    def _iterate(self, frame: FrameType, site: Site) -> None:
+        try:
+            execution = current()
+        except OutsideExploration:
+            return
+        if not execution.over:
+            self._begin(execution, site, frame)
+
+    def _begin(self, execution: Execution, site: Site, frame: FrameType) -> None:
+        world = self._the_world(execution)
+        thread = execution.me()
+        if thread is None:  # a predicate, of which somebody may want to know what it looks at
+            execution.step(Operation(site.label, world.footprint(site, frame)))
+            return
+        if not site.touches or not world.footprint(site, frame):
+            if isinstance(thread.within, _Lines):
+                thread.within.close(frame)
+            return
+        line = world.lines(thread).open(frame, site)
+        execution.step(Operation(site.label, ()))
+        line.before = world.footprint(site, frame)
+
+    def _the_world(self, execution: Execution) -> _World:
+        if self._world is None or self._world.execution is not execution:
+            self._world = _World(execution, self)
+        return self._world
+
+
+class _Each:
+    """An iterator that says so before it goes on."""
+
+    __slots__ = ("_before", "_iterator")
+
+    def __init__(self, iterable: Any, before: Callable[[FrameType], None]) -> None:
+        self._iterator = iter(iterable)
+        self._before = before
+
+    def __iter__(self) -> _Each:
+        return self
+
+    def __next__(self) -> Any:
+        self._before(sys._getframe(1))  # noqa: SLF001
+        return next(self._iterator)
+
+
+class _Lines:
+    """The lines of a thread that are under way, one a function, the outermost first. Called, it puts an operation in."""
+
+    def __init__(self, thread: Thread, world: _World) -> None:
+        self._thread = thread
+        self._world = world
+        self._lines: list[_Open] = []
+
+    def open(self, frame: FrameType, site: Site) -> _Open:
+        """Another line of this function begins."""
+        self.close(frame)
+        line = _Open(frame, site)
+        self._lines.append(line)
+        return line
+
+    def close(self, frame: FrameType) -> None:
+        """The line of this function is over."""
+        self._lines = [each for each in self._lines if each.frame is not frame]
+
+    def __call__(self, operation: Operation) -> Operation:
+        """The operation, within the lines. Functions that have returned, or that are suspended, have none under way."""
+        if self._lines and self._world.execution.me() is self._thread:
+            running: set[FrameType] = set()
+            frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+            while frame is not None:
+                running.add(frame)
+                frame = frame.f_back
+            self._lines = [each for each in self._lines if each.frame in running]
+        return _Within(operation, self._lines, self._world) if self._lines else operation
+
+
+def _thread() -> Thread | None:
+    """The thread of an exploration that calls. None where none does, or where it only unwinds."""
+    try:
+        execution = current()
+    except OutsideExploration:
+        return None
+    return None if execution.over else execution.thread_of.get(greenlet.getcurrent())
+
+
+# -- what a line touches ---------------------------------------------------------------------------------------------
+
+
+class _World:
+    """The names of objects in one execution, and what lines touch there."""
+
+    def __init__(self, execution: Execution, probes: _Probes) -> None:
+        self.execution = execution
+        self._probes = probes
+        self._names: dict[int, tuple[tuple[object, ...], str, object]] = {}  # with the object, so that it stays
+        self._resources: dict[tuple[object, ...], Resource] = {}
+
+    def lines(self, thread: Thread) -> _Lines:
+        """The lines of a thread."""
+        if not isinstance(thread.within, _Lines):
+            thread.within = _Lines(thread, self)
+        return thread.within
+
+    def name(self, thing: object, thread: Thread) -> None:
+        """Give an object a name: it is made by `thread`."""
+        if id(thing) not in self._names:
+            key = (*thread.key, thread.made(), "object")
+            self._names[id(thing)] = (key, f"{type(thing).__name__} {'.'.join(map(str, key[:-1]))}", thing)
+
+    def footprint(self, site: Site, frame: FrameType) -> Footprint:
+        """What a line of `frame` touches now."""
+        found: dict[tuple[Resource, Access], None] = {}
+        variables, namespace = frame.f_locals, frame.f_globals
+        for touch in site.touches:
+            if not touch.attribute:
+                self._variable(found, touch, variables, namespace)
+            else:
+                self._attribute(found, touch, variables, namespace)
+        return tuple(found)
+
+    def _variable(
+        self,
+        found: dict[tuple[Resource, Access], None],
+        touch: Touch,
+        variables: Mapping[str, Any],
+        namespace: dict[str, Any],
+    ) -> None:
+        name = touch.root
+        is_global = name not in variables and (name in namespace or touch.stores)
+        value = variables.get(name, namespace.get(name, _ABSENT))
+        if touch.stores or name in self._probes.declared or isinstance(value, _CONTAINERS):
+            where = namespace.get("__name__") if is_global else "a function"
+            access = WRITE if touch.stores or not self._is_fixed(value) else READ
+            found[self._resource(("variable", where, name), name), access] = None
+
+    def _attribute(
+        self,
+        found: dict[tuple[Resource, Access], None],
+        touch: Touch,
+        variables: Mapping[str, Any],
+        namespace: dict[str, Any],
+    ) -> None:
+        name = touch.attribute
+        owner: object = _ABSENT
+        if touch.root:
+            owner = variables.get(touch.root, namespace.get(touch.root, _ABSENT))
+            if owner is _ABSENT:  # it has no value yet, or is a function of Python's
+                return
+            for step in touch.path:
+                if self._has_steps(owner):
+                    return
+                owner, _ = _look(owner, step)
+                if owner is _ABSENT:
+                    break
+        if owner is _ABSENT:
+            if touch.stores or not touch.called or name in self._probes.stored:
+                self._probes.anybodys.add(name)
+                access = READ if touch.called and not touch.stores else WRITE
+                found[self._resource(("anybody's", name), f"any .{name}"), access] = None
+            return
+        if self._has_steps(owner):
+            return
+        value, holders = _look(owner, name)
+        described = holders[-1].__dict__[name] if holders else None
+        if isinstance(described, property) and any(
+            each in self._probes.functions for each in (described.fget, described.fset, described.fdel)
+        ):
+            return  # which has lines of its own
+        if touch.stores or not self._is_fixed(value):
+            access = WRITE
+        elif name in self._probes.stored:
+            access = READ
+        else:
+            return  # nobody whom we see changes it
+        if not isinstance(owner, type):
+            key, who = self._name_of(owner)
+            found[self._resource((*key, name), f"{who}.{name}"), access] = None
+        for holder in holders:
+            key, who = _name_of_class(holder)
+            found[self._resource((*key, name), f"{who}.{name}"), access] = None
+        if name in self._probes.anybodys:
+            found[self._resource(("anybody's", name), f"any .{name}"), access] = None
+
+    def _resource(self, key: tuple[object, ...], name: str) -> Resource:
+        found = self._resources.get(key)
+        if found is None:
+            found = self._resources[key] = Resource(key, name)
+        return found
+
+    def _name_of(self, owner: object) -> tuple[tuple[object, ...], str]:
+        named = self._names.get(id(owner))
+        if named is not None:
+            return named[:2]
+        if isinstance(owner, ModuleType):
+            return ("module", owner.__name__), owner.__name__
+        kind = type(owner)
+        return ("any", kind.__module__, kind.__qualname__), f"any {kind.__name__}"
+
+    def _is_fixed(self, value: object) -> bool:
+        """Can nothing be changed through it that a step of its own would not show?"""
+        if value is _ABSENT:
+            return False
+        if isinstance(value, (tuple, frozenset)):
+            return all(map(self._is_fixed, value))
+        if isinstance(value, types.BuiltinFunctionType):
+            return self._is_fixed(value.__self__)
+        return isinstance(value, _IMMUTABLE) or self._has_steps(value) or self._is_traced(value)
+
+    def _is_traced(self, value: object) -> bool:
+        kind = type(value)
+        return any(base in self._probes.classes for base in kind.__mro__) and all(
+            base in self._probes.classes or base in _BARE or base.__module__ == "abc" for base in kind.__mro__
+        )
+
+    def _has_steps(self, value: object) -> bool:
+        return _is_modelled(type(value))
+
+
+def _name_of_class(kind: type) -> tuple[tuple[object, ...], str]:
+    return ("class", kind.__module__, kind.__qualname__), kind.__name__
+
+
+def _look(owner: object, name: str) -> tuple[object, list[type]]:
+    """The value of an attribute, and the classes that were asked for it, the last one has it; without running code.
+
+    `_ABSENT` where it cannot be told: a property, or an object that makes up its attributes.
+    """
+    kind = owner if isinstance(owner, type) else type(owner)
+    holders: list[type] = []
+    raw: Any = _ABSENT
+    for base in kind.__mro__:
+        holders.append(base)
+        if name in base.__dict__:
+            raw = base.__dict__[name]
+            break
+    else:
+        holders.clear()
+    if isinstance(owner, type):
+        return raw, holders
+    if isinstance(raw, types.MemberDescriptorType):
+        try:
+            return raw.__get__(owner, kind), []
+        except AttributeError:
+            return None, []
+    if raw is not _ABSENT and hasattr(type(raw), "__set__"):
+        return _ABSENT, holders
+    try:
+        variables = object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        variables = {}
+    if isinstance(variables, dict) and name in variables:
+        return variables[name], []
+    if raw is _ABSENT:
+        makes_up = hasattr(kind, "__getattr__") or kind.__getattribute__ is not object.__getattribute__
+        return (_ABSENT if makes_up and not isinstance(owner, ModuleType) else None), []
+    if hasattr(type(raw), "__get__") and not isinstance(raw, _IMMUTABLE):
+        return _ABSENT, holders
+    return raw, holders
+
+
+def _is_generated(kind: type, function: FunctionType) -> bool:
+    """Was the function made by a decorator or a metaclass, as those of a data class are?"""
+    return function.__code__.co_filename.startswith("<") and hasattr(kind, "__dataclass_fields__")
+
+
+def _no_source(kind: type) -> ValueError:
+    return ValueError(
+        f"trace: {kind.__module__}.{kind.__qualname__} has no source; a class can be traced if it is written in Python,"
+        " in a file"
+    )
