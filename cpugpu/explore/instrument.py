@@ -23,6 +23,8 @@ _SCOPES = (*_FUNCTIONS, ast.Lambda, ast.ClassDef)
 #: What nobody can see happen.
 _QUIET = (ast.Pass, ast.Global, ast.Nonlocal, ast.Break, ast.Continue)
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.Name, ast.Constant, ast.Tuple, ast.Load, ast.Store)
+#: Where an object gets its name: when it is made, or, for a data class, has been made.
+_BIRTHS = ("__init__", "__post_init__")
 _BY_NAME = ("getattr", "setattr", "delattr")
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -51,11 +53,15 @@ class Site(NamedTuple):
 
 @dataclass
 class Source:
-    """An instrumented module, and what all its functions do with names."""
+    """An instrumented module.
+
+    `declared`: variables that are `global` or `nonlocal` somewhere. `spans`: the lines of each function, by its name
+    and its first line.
+    """
 
     code: CodeType
-    stored: set[str] = field(default_factory=set)  # attributes
-    declared: set[str] = field(default_factory=set)  # variables with `global` or `nonlocal`
+    declared: set[str] = field(default_factory=set)
+    spans: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
 
 def instrument(filename: str, namespace: dict[str, Any], sites: list[Site]) -> Source | None:
@@ -70,7 +76,7 @@ def instrument(filename: str, namespace: dict[str, Any], sites: list[Site]) -> S
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             found.declared.update(node.names)
     instrumenter.visit(tree)
-    found.stored = instrumenter.stored
+    found.spans = instrumenter.spans
     found.code = compile(ast.fix_missing_locations(tree), filename, "exec", dont_inherit=True)
     return found
 
@@ -108,7 +114,7 @@ class _Instrumenter(ast.NodeTransformer):
     """Puts the calls in."""
 
     def __init__(self, text: Sequence[str], sites: list[Site]) -> None:
-        self.stored: set[str] = set()
+        self.spans: dict[tuple[str, int], tuple[int, int]] = {}
         self._text = text
         self._sites = sites
         self._scopes = [_Scope("", is_function=False)]
@@ -148,7 +154,6 @@ class _Instrumenter(ast.NodeTransformer):
         collector = _Collector(self._scopes[-1])
         for head in heads:
             collector.visit(head)
-        self.stored.update(touch.attribute for touch in collector.touches if touch.stores)
         number = getattr(node, "lineno", 0)
         text = self._text[number - 1].strip() if 0 < number <= len(self._text) else ""
         label = f"{self._name()}:{number}  {text if len(text) <= _LABEL else text[: _LABEL - 1] + '…'}"
@@ -176,18 +181,20 @@ class _Instrumenter(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         """Its body is of a scope of its own."""
-        outer = self._site
+        outer, begin = self._site, len(self._sites)
+        first_line = min(each.lineno for each in (node, *node.decorator_list))
         node.decorator_list = [self.visit(each) for each in node.decorator_list]
         node.args = self.visit(node.args)
         owner = self._scopes[-1]
         self._scopes.append(_Scope(node.name, True, _private(node), owner.mangled))
         first = 1 if ast.get_docstring(node, clean=False) is not None else 0
         body = self._block(node.body[first:])
-        if node.name == "__init__" and not owner.is_function and (arguments := [*node.args.posonlyargs, *node.args.args]):
+        if node.name in _BIRTHS and not owner.is_function and (arguments := [*node.args.posonlyargs, *node.args.args]):
             at = node.body[0]
             born = self._call("born", ast.Name(arguments[0].arg, ast.Load()), at=at)
             body.insert(0, ast.copy_location(ast.Expr(born), at))
         node.body = [*node.body[:first], *body]
+        self.spans[node.name, first_line] = begin, len(self._sites)
         self._scopes.pop()
         self._site = outer
         return node
@@ -259,7 +266,7 @@ class _Instrumenter(ast.NodeTransformer):
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         """Its body is a line of its own."""
-        outer = self._site
+        outer, begin = self._site, len(self._sites)
         node.args = self.visit(node.args)
         scope = self._scopes[-1]
         self._scopes.append(_Scope("<lambda>", True, _private(node), scope.mangled))
@@ -267,6 +274,7 @@ class _Instrumenter(ast.NodeTransformer):
         node.body = self.visit(node.body)
         if is_line:
             node.body = self._and(self._site, node.body)
+        self.spans["<lambda>", node.lineno] = begin, len(self._sites)
         self._scopes.pop()
         self._site = outer
         return node
@@ -280,7 +288,7 @@ class _Instrumenter(ast.NodeTransformer):
         for number, generator in enumerate(node.generators):
             parts += [*([generator.iter] if number else []), generator.target, *generator.ifs]
         scope = self._scopes[-1]
-        bound = frozenset(each.id for part in parts for each in ast.walk(part) if _is_stored(each))
+        bound = frozenset(name for part in parts for name in _stored(part))
         self._scopes.append(_Scope("<genexpr>", True, bound | scope.private, scope.mangled))
         self._site, _ = self._line(node, parts)
         site = self._site
@@ -320,7 +328,7 @@ class _Collector(ast.NodeVisitor):
                 elif isinstance(each, (ast.comprehension, ast.withitem)):
                     target = each.target if isinstance(each, ast.comprehension) else each.optional_vars
                     if target is not None:
-                        self._bound.update(part.id for part in ast.walk(target) if _is_stored(part))
+                        self._bound.update(_stored(target))
         super().visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -441,8 +449,11 @@ def _binds(node: ast.AST) -> Iterable[str]:
     return ()
 
 
-def _is_stored(node: ast.AST) -> Any:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _stored(node: ast.AST) -> Iterator[str]:
+    """The variables that get a value in it."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            yield each.id
 
 
 def _is_super(node: ast.AST) -> bool:

@@ -44,8 +44,11 @@ _IMMUTABLE = (
 )
 #: What is defined in these has steps of its own.
 _MODELLED = ("cpugpu.explore.", "cpugpu.device.simulated.")
+_SEEN = ("abc", "threading")  # and these are replaced, or add nothing
 _BARE = (object, Generic, Protocol)
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+#: Files that are none: functions that data classes, named tuples and attrs have made.
+_GENERATED = ("<string>", "<attrs generated", "<lambda>", "<namedtuple")
 _active = False
 
 
@@ -103,14 +106,21 @@ def _is_standard(kind: type) -> bool:
     path = getattr(module, "__file__", None)
     if path is None:
         return kind.__module__ in sys.builtin_module_names
-    path = os.path.abspath(path)
-    return path.startswith(_STANDARD) and "site-packages" not in path
+    return _is_of_python(path)
+
+
+def _is_of_python(filename: str) -> bool:
+    path = os.path.abspath(filename)
+    return filename.startswith("<frozen ") or (path.startswith(_STANDARD) and "site-packages" not in path)
 
 
 def _functions(kind: type) -> Iterator[FunctionType]:
     """The functions that are written in a class."""
     for value in vars(kind).values():
-        yield from _within(value, f"{kind.__qualname__}.")
+        for function in _within(value, f"{kind.__qualname__}."):
+            name = function.__code__.co_filename
+            if not name.startswith(_GENERATED) and (_is_standard(kind) or not _is_of_python(name)):
+                yield function
 
 
 def _within(value: object, prefix: str) -> Iterator[FunctionType]:
@@ -203,24 +213,24 @@ class _Probes:
                 if name not in sources:
                     sources[name] = instrument(name, function.__globals__, self._sites)
                 source = sources[name]
-                if source is not None:
-                    self.functions[function] = source
-                elif not _is_generated(kind, function):
+                if source is None:
                     raise _no_source(kind)
-            if not functions and kind in classes:
+                self.functions[function] = source
+            if not functions and kind in classes:  # then it has none to trace, or none that could be
                 try:
                     inspect.getsourcelines(kind)
                 except (OSError, TypeError):
                     raise _no_source(kind) from None
-        found = [source for source in sources.values() if source is not None]
-        self.stored = {name for source in found for name in source.stored}
-        self.declared = {name for source in found for name in source.declared}
+        touches = list(self._touches())
+        self.declared = {name for source in sources.values() if source is not None for name in source.declared}
+        self.stored = {touch.attribute for touch in touches if touch.stores}
         #: Attributes of objects that the code does not name: who touches one of that name touches all of them.
         self.anybodys = {
             touch.attribute
-            for site in self._sites
-            for touch in site.touches
-            if not touch.root and (touch.stores or not touch.called or touch.attribute in self.stored)
+            for touch in touches
+            if touch.attribute
+            and not touch.root
+            and (touch.stores or not touch.called or touch.attribute in self.stored)
         }
 
     def codes(self) -> Iterator[tuple[FunctionType, CodeType]]:
@@ -234,6 +244,13 @@ class _Probes:
                     " or two functions of one name begin on one line"
                 )
             yield function, code
+
+    def _touches(self) -> Iterator[Touch]:
+        """What the functions touch, as it is written."""
+        for function, source in self.functions.items():
+            begin, end = source.spans.get((function.__code__.co_name, function.__code__.co_firstlineno), (0, 0))
+            for site in self._sites[begin:end]:
+                yield from site.touches
 
     # -- called by the instrumented code -----------------------------------------------------------------------------
 
@@ -337,7 +354,7 @@ class _Each:
 
 
 class _Lines:
-    """The lines of a thread that are under way, one a function, the outermost first. Called, it puts an operation in."""
+    """The lines of a thread that are under way, one a function. Called with an operation, it puts that into them."""
 
     def __init__(self, thread: Thread, world: _World) -> None:
         self._thread = thread
@@ -402,18 +419,18 @@ class _World:
 
     def footprint(self, site: Site, frame: FrameType) -> Footprint:
         """What a line of `frame` touches now."""
-        found: dict[tuple[Resource, Access], None] = {}
+        found: dict[Resource, Access] = {}
         variables, namespace = frame.f_locals, frame.f_globals
         for touch in site.touches:
             if not touch.attribute:
                 self._variable(found, touch, variables, namespace)
             else:
                 self._attribute(found, touch, variables, namespace)
-        return tuple(found)
+        return tuple(found.items())
 
     def _variable(
         self,
-        found: dict[tuple[Resource, Access], None],
+        found: dict[Resource, Access],
         touch: Touch,
         variables: Mapping[str, Any],
         namespace: dict[str, Any],
@@ -424,11 +441,11 @@ class _World:
         if touch.stores or name in self._probes.declared or isinstance(value, _CONTAINERS):
             where = namespace.get("__name__") if is_global else "a function"
             access = WRITE if touch.stores or not self._is_fixed(value) else READ
-            found[self._resource(("variable", where, name), name), access] = None
+            _add(found, self._resource(("variable", where, name), name), access)
 
     def _attribute(
         self,
-        found: dict[tuple[Resource, Access], None],
+        found: dict[Resource, Access],
         touch: Touch,
         variables: Mapping[str, Any],
         namespace: dict[str, Any],
@@ -449,7 +466,7 @@ class _World:
             if touch.stores or not touch.called or name in self._probes.stored:
                 self._probes.anybodys.add(name)
                 access = READ if touch.called and not touch.stores else WRITE
-                found[self._resource(("anybody's", name), f"any .{name}"), access] = None
+                _add(found, self._resource(("anybody's", name), f"any .{name}"), access)
             return
         if self._has_steps(owner):
             return
@@ -467,12 +484,12 @@ class _World:
             return  # nobody whom we see changes it
         if not isinstance(owner, type):
             key, who = self._name_of(owner)
-            found[self._resource((*key, name), f"{who}.{name}"), access] = None
+            _add(found, self._resource((*key, name), f"{who}.{name}"), access)
         for holder in holders:
             key, who = _name_of_class(holder)
-            found[self._resource((*key, name), f"{who}.{name}"), access] = None
+            _add(found, self._resource((*key, name), f"{who}.{name}"), access)
         if name in self._probes.anybodys:
-            found[self._resource(("anybody's", name), f"any .{name}"), access] = None
+            _add(found, self._resource(("anybody's", name), f"any .{name}"), access)
 
     def _resource(self, key: tuple[object, ...], name: str) -> Resource:
         found = self._resources.get(key)
@@ -493,20 +510,26 @@ class _World:
         """Can nothing be changed through it that a step of its own would not show?"""
         if value is _ABSENT:
             return False
-        if isinstance(value, (tuple, frozenset)):
-            return all(map(self._is_fixed, value))
-        if isinstance(value, types.BuiltinFunctionType):
-            return self._is_fixed(value.__self__)
-        return isinstance(value, _IMMUTABLE) or self._has_steps(value) or self._is_traced(value)
+        kind = type(value)  # an object may lie about its __class__, and run code for that
+        if issubclass(kind, (tuple, frozenset)):
+            return all(map(self._is_fixed, value))  # type: ignore[call-overload]
+        if kind is types.BuiltinFunctionType:
+            return self._is_fixed(value.__self__)  # type: ignore[attr-defined]
+        return issubclass(kind, _IMMUTABLE) or self._has_steps(value) or self._is_traced(value)
 
     def _is_traced(self, value: object) -> bool:
         kind = type(value)
         return any(base in self._probes.classes for base in kind.__mro__) and all(
-            base in self._probes.classes or base in _BARE or base.__module__ == "abc" for base in kind.__mro__
+            base in self._probes.classes or base in _BARE or base.__module__ in _SEEN or _is_modelled(base)
+            for base in kind.__mro__
         )
 
     def _has_steps(self, value: object) -> bool:
         return _is_modelled(type(value))
+
+
+def _add(found: dict[Resource, Access], resource: Resource, access: Access) -> None:
+    found[resource] = max(access, found.get(resource, READ))
 
 
 def _name_of_class(kind: type) -> tuple[tuple[object, ...], str]:
@@ -544,16 +567,12 @@ def _look(owner: object, name: str) -> tuple[object, list[type]]:
     if isinstance(variables, dict) and name in variables:
         return variables[name], []
     if raw is _ABSENT:
-        makes_up = hasattr(kind, "__getattr__") or kind.__getattribute__ is not object.__getattribute__
-        return (_ABSENT if makes_up and not isinstance(owner, ModuleType) else None), []
+        names = {each for base in kind.__mro__[:-1] for each in base.__dict__}
+        makes_up = not isinstance(owner, ModuleType) and names & {"__getattr__", "__getattribute__"}
+        return (_ABSENT if makes_up else None), []
     if hasattr(type(raw), "__get__") and not isinstance(raw, _IMMUTABLE):
         return _ABSENT, holders
     return raw, holders
-
-
-def _is_generated(kind: type, function: FunctionType) -> bool:
-    """Was the function made by a decorator or a metaclass, as those of a data class are?"""
-    return function.__code__.co_filename.startswith("<") and hasattr(kind, "__dataclass_fields__")
 
 
 def _no_source(kind: type) -> ValueError:
