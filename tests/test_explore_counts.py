@@ -135,16 +135,6 @@ def test_a_reduction_that_trusts_the_order_of_what_is_left_out_explores_twice(mo
     assert counted("nested_locks3")[0] != BY_NAME["nested_locks3"].traces
 
 
-def test_a_reduction_that_does_not_try_out_what_may_be_impossible_loses_traces(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dpor_module, "_is_certain", lambda *_: True)
-    assert counted("one_slot_two_producers") != (
-        BY_NAME["one_slot_two_producers"].traces,
-        BY_NAME["one_slot_two_producers"].failing_traces,
-    )
-
-
 def test_an_order_without_reads_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     add = order_module.Order._add
 

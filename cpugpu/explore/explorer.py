@@ -192,13 +192,12 @@ class _Exploration:
                 return False
             if not checked.begin():
                 return strategy.exhaustive and not tally.reason
-            trying = getattr(strategy, "trying", False)
             run = self._execute(checked)
             checked.end(run)
             if checked.difference:
                 tally.reason = f"the scenario is not deterministic: {checked.difference}"
                 return False
-            if run.ending is Ending.GIVEN_UP or trying:
+            if run.ending is Ending.GIVEN_UP or getattr(strategy, "vain", False):
                 continue
             if not run.complete:
                 tally.reason = _why(run)

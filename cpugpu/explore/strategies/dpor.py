@@ -12,8 +12,8 @@ The papers let no step disable another. Here steps block; so
   did not know of: the release of a lock comes between its acquisitions, and can never be the second of a race;
 * the next steps of those who cannot go on at the end race as well: in a deadlock they are the ones that matter;
 * whether the second step can be taken in the new place is often known from what was enabled there. Where it is not, it
-  is tried out: an execution up to that step, which is given up then (`probes`). A sequence that cannot be done must not
-  get into a wakeup tree, where it would stand for others that can.
+  is tried, and given up when it turns out to be impossible: such an execution is `vain`, and nothing counts as explored
+  by it. (In a wakeup tree an impossible sequence does no harm: what it would stand for is impossible as well.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from cpugpu.explore.execution import Actor, Key, Step
 from cpugpu.explore.happens_before import Order, conflict, race
-from cpugpu.explore.operation import CAUSE, Footprint
+from cpugpu.explore.operation import Footprint
 from cpugpu.explore.run import Ending, Run
 
 
@@ -47,16 +47,6 @@ class _State:
     footprint: Footprint = ()  # of the step
 
 
-@dataclass
-class _Probe:
-    """A sequence that may be impossible: to be done after the first `depth` steps of the current execution."""
-
-    depth: int
-    order: Order
-    sequence: list[_Event]
-    done: int = 0
-
-
 @dataclass(frozen=True)
 class _Event:
     """A step of the sequence that reverses a race. `index`: in the order that is at hand.
@@ -71,38 +61,30 @@ class _Event:
 
 
 class Dpor:
-    """Explores each trace once. `redundant` counts executions that were given up as explored, which has to be 0."""
+    """Explores each trace once.
+
+    `redundant` counts executions that were given up because all that they could lead to is explored: it has to be 0.
+    `vain`: was the last execution none that counts, for it has only tried out what is impossible?
+    """
 
     exhaustive = True
     to_the_end = True
 
     def __init__(self) -> None:
         self.redundant = 0
-        self.probes = 0
+        self.vain = False
         self._path: list[_State] = []
         self._ahead: list[_Branch] = []  # the wakeup tree of the next state
         self._depth = 0
         self._begun = False
-        self._probes: list[_Probe] = []
-        self._probe: _Probe | None = None
-
-    @property
-    def trying(self) -> bool:
-        """Does the execution at hand only try something out?"""
-        return self._probe is not None
+        self._impossible = False
 
     def begin(self) -> bool:
-        """Try out what may be impossible; then go back to the last state that has something left."""
+        """Go back to the last state that has something left."""
         self._depth = 0
         if not self._begun:
             self._begun = True
             return True
-        while self._probes:
-            self._probe = self._probes.pop()
-            if not self._covered(self._probe):
-                self.probes += 1
-                return True
-        self._probe = None
         while self._path:
             state = self._path[-1]
             if state.explored:
@@ -118,33 +100,34 @@ class Dpor:
         """Repeat; then follow the wakeup tree; then go on with who is running, or who is not asleep."""
         depth = self._depth
         self._depth = depth + 1
-        if self._probe is not None:
-            return self._try(self._probe, depth, enabled)
         if depth and current is not None and current.last is not None:
             self._path[depth - 1].footprint = current.last.footprint
         if depth < len(self._path):
-            return _find(enabled, self._path[depth].taken)
+            actor = _find(enabled, self._path[depth].taken)
+            self._impossible = actor is None
+            return actor
         sleep = self._inherited(depth)
-        tree, self._ahead = self._ahead, []
+        tree = self._ahead
         if tree:
-            branch = tree.pop(0)
-            actor = _find(enabled, branch.key)
-            self._ahead = branch.children
+            actor = _find(enabled, tree[0].key)
+            if actor is None:
+                return None
+            self._ahead = tree.pop(0).children
         else:
             awake = [each for each in enabled if each.key not in sleep]
             actor = current if current in awake else next(iter(awake), None)
-        if actor is None:
-            return None
+            if actor is None:
+                return None  # explored
+            self._ahead = []
         self._path.append(_State(sleep, tree, actor.key))
         return actor
 
     def end(self, run: Run) -> None:
         """Look for races, and note what reverses them."""
-        if self._probe is not None:
-            if self._probe.done == len(self._probe.sequence):
-                self._note(self._probe)
+        self.vain = self._impossible or bool(self._ahead)  # it has not come to the end of its sequence
+        self._ahead, self._impossible = [], False
+        if self.vain:
             return
-        self._ahead = []
         for state in self._path:
             state.explored = True
         if run.ending is Ending.GIVEN_UP:
@@ -173,31 +156,9 @@ class Dpor:
     def _reverse(self, order: Order, second: int, conditional: bool) -> None:
         """Note what reverses the races of which the step `second` is the second."""
         for first in _races(order, second, conditional):
-            found = _Probe(first, order, _reversal(order, first, second))
-            if not _is_certain(order, first, second):
-                self._probes.append(found)
-            elif not self._covered(found):
-                self._note(found)
-
-    def _covered(self, probe: _Probe) -> bool:
-        """Is all explored, or noted, that this sequence leads to?"""
-        state = self._path[probe.depth]
-        return any(
-            _may_begin(probe.order, probe.sequence, key, footprint) for key, footprint in state.sleep.items()
-        ) or not _insert(state.tree, probe.order, probe.sequence, dry=True)
-
-    def _note(self, probe: _Probe) -> None:
-        _insert(self._path[probe.depth].tree, probe.order, probe.sequence)
-
-    def _try(self, probe: _Probe, depth: int, enabled: Sequence[Actor]) -> Actor | None:
-        """Repeat the first steps, take those of the sequence, and give up."""
-        if depth < probe.depth:
-            return _find(enabled, self._path[depth].taken)
-        if probe.done == len(probe.sequence):
-            return None
-        actor = _find(enabled, probe.sequence[probe.done].key)
-        probe.done += actor is not None
-        return actor
+            state, sequence = self._path[first], _reversal(order, first, second)
+            if not any(_may_begin(order, sequence, key, footprint) for key, footprint in state.sleep.items()):
+                _insert(state.tree, order, sequence)
 
 
 def _find(enabled: Sequence[Actor], key: Key) -> Actor | None:
@@ -212,7 +173,8 @@ def _races(order: Order, second: int, conditional: bool) -> Iterator[int]:
         other = steps[first]
         if order.number[first] == number or not race(other.footprint, step.footprint):
             continue
-        if previous >= 0 and order.before(first, previous):
+        known = previous if previous >= 0 else step.actor.made_at - 1
+        if known >= 0 and order.before(first, known):
             continue
         if conditional:
             if _waits(order, first, second) and step.actor not in other.enabled:
@@ -225,15 +187,6 @@ def _races(order: Order, second: int, conditional: bool) -> Iterator[int]:
 def _waits(order: Order, first: int, second: int) -> bool:
     """Was `second` the next step of its actor already when `first` was taken?"""
     return order.previous[second] < first and order.steps[second].actor.made_at <= first
-
-
-def _is_certain(order: Order, first: int, second: int) -> bool:
-    """Could `second` be taken in the place of `first`, and after whatever does not come after `first`?"""
-    if not order.steps[second].conditional:
-        return True
-    # What could take that away again touches the same resource, so it comes after `first`, if there is but one.
-    touched = {resource.key for resource, access in order.steps[second].footprint if access is not CAUSE}
-    return len(touched) == 1 and _waits(order, first, second)
 
 
 def _reversal(order: Order, first: int, second: int) -> list[_Event]:
@@ -260,14 +213,14 @@ def _may_begin(order: Order, sequence: list[_Event], key: Key, footprint: Footpr
     return not any(conflict(footprint, event.footprint) for event in sequence)
 
 
-def _insert(tree: list[_Branch], order: Order, sequence: list[_Event], *, dry: bool = False) -> bool:
-    """Put `sequence` into a wakeup tree, unless a branch of it leads to the same. Was, or with `dry` were, it put in?"""
+def _insert(tree: list[_Branch], order: Order, sequence: list[_Event]) -> None:
+    """Put `sequence` into a wakeup tree, unless a branch of it leads to the same."""
     sequence = list(sequence)
     while sequence:
         for branch in tree:
             if _may_begin(order, sequence, branch.key, branch.footprint):
                 if not branch.children:
-                    return False
+                    return
                 for place, event in enumerate(sequence):
                     if event.key == branch.key:
                         del sequence[place]
@@ -275,9 +228,8 @@ def _insert(tree: list[_Branch], order: Order, sequence: list[_Event], *, dry: b
                 tree = branch.children
                 break
         else:
-            for event in sequence if not dry else ():
+            for event in sequence:
                 branch = _Branch(event.key, event.footprint)
                 tree.append(branch)
                 tree = branch.children
-            return True
-    return False
+            return
