@@ -38,8 +38,8 @@ def add_parser(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("greenlet") is None:
         raise ValueError("cpugpu explore needs greenlet: pip install 'cpugpu[stress]'")
-    from cpugpu.device.simulated import SimulatedDevice, Simulator
     from cpugpu.explore import VerdictKind, explore
+    from cpugpu.explore.rig import Place
 
     sys.path.insert(0, str(Path.cwd()))
     trace = [_class(text) for text in options.trace]
@@ -51,11 +51,10 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"there is no scenario in {', '.join(options.paths)}")
     if options.replay is not None and len(found) != 1:
         raise ValueError(f"--replay is for one scenario, and {', '.join(options.paths)} has {len(found)}")
-    device = SimulatedDevice(Simulator(devices=2))
     counts: dict[str, int] = {}
     unexpected = 0
     for scenario in found:
-        reason = scenario.unfit(device) or " and ".join(f"has no {name}()" for name in scenario.missing())
+        reason = scenario.unfit(Place()) or " and ".join(f"has no {name}()" for name in scenario.missing())
         if reason:
             print(f"{scenario.title} skipped: {reason}")
             counts["skipped"] = counts.get("skipped", 0) + 1
@@ -75,7 +74,9 @@ def _run(options: argparse.Namespace) -> int:
         failed = verdict.kind is VerdictKind.FAILED
         if scenario.racy and failed:
             assert verdict.failure is not None
-            print(f"{scenario.title} racy, as it should be: {verdict.failure.outcome} ({verdict.schedules:,} schedules)")
+            print(
+                f"{scenario.title} racy, as it should be: {verdict.failure.outcome} ({verdict.schedules:,} schedules)"
+            )
         else:
             print(_told(scenario, verdict))
             unexpected += failed or (scenario.racy and verdict.kind is VerdictKind.PROVED)
@@ -166,4 +167,3 @@ class _Progress:
     def __exit__(self, *exc_info: object) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-

@@ -46,7 +46,9 @@ def test_depth_first_tries_every_interleaving(program: Any) -> None:
 def test_bounded_search_tries_every_schedule_within_its_bound(program: Any) -> None:
     if program.bounded is None:
         pytest.skip("its figures are not known")
-    found = [explore(program.scenario, strategy="dfs", bound=bound, seconds=60, stop_at_first=False) for bound in range(3)]
+    found = [
+        explore(program.scenario, strategy="dfs", bound=bound, seconds=60, stop_at_first=False) for bound in range(3)
+    ]
     assert tuple(verdict.schedules for verdict in found) == tuple(program.bounded)
 
 

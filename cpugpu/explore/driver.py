@@ -154,9 +154,7 @@ class Scheduled:
             return True
         access = CAUSE if timeout is None else READ
         footprint: Footprint = tuple((self.done(each), access) for each in pending)
-        return self.execution.step(
-            Operation("wait for the device", footprint, _all_done(pending), timeout=timeout)
-        )
+        return self.execution.step(Operation("wait for the device", footprint, _all_done(pending), timeout=timeout))
 
     def _progress(self, stream: StreamState | None, event: EventState | None) -> list[tuple[Resource, Access]]:
         """What a query looks at beside the stream or the event: whether something is done."""

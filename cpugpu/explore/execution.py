@@ -148,6 +148,8 @@ class Execution:
         self.actors: list[Actor] = []
         self.steps: list[Step] = []
         self.thread_of: dict[greenlet.greenlet, Thread] = {}
+        #: Steps that could have been taken once and cannot any more: of clocks whose waits have succeeded.
+        self.withdrawn: list[tuple[Actor, Operation]] = []
         self.now = 0.0
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
@@ -192,6 +194,7 @@ class Execution:
         self.add(clock)
         self.hub.switch()
         if clock.next is not None:
+            self.withdrawn.append((clock, clock.next))
             clock.next = None
             self.actors.remove(clock)
         return not thread.timed_out

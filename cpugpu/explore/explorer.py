@@ -13,6 +13,7 @@ from cpugpu import settings
 from cpugpu.explore.kept import Kept
 from cpugpu.explore.lines import traced
 from cpugpu.explore.minimal import minimal
+from cpugpu.explore.rig import Place
 from cpugpu.explore.run import Ending, Run, execute
 from cpugpu.explore.schedule import Replay, ScheduleError, encode
 from cpugpu.explore.standins.patching import standing_in
@@ -34,6 +35,8 @@ STRATEGIES = ("auto", "dfs", "dpor", "random", "pct", "pos", "urw")
 _FIRST_BOUNDS = (0, 1, 2)
 #: At most this share of the time goes to each of these bounds.
 _BOUND_SHARE = 0.2
+#: Of what is left then, reduction gets this share, unless it comes to its end; the rest is for sampling.
+_REDUCTION_SHARE = 0.6
 #: To make a failing schedule minimal may take so many seconds.
 _MINIMAL_SECONDS = 5.0
 #: URW and POS take turns of so many schedules.
@@ -88,7 +91,10 @@ def explore(
         seed = settings.seed()
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
+    unfit = scenario.unfit(Place())
     exploration = _Exploration(scenario, seconds, seed, tuple(trace), stop_at_first=stop_at_first, tell=tell)
+    if unfit:
+        return exploration.refuse(f"the explorer cannot run it: it {unfit}")
     with ExitStack() as stack:
         stack.enter_context(watched())
         stack.enter_context(standing_in())
@@ -123,6 +129,11 @@ class _Exploration:
         self._tally = _Tally()
         self._kept = Kept(scenario)
 
+    def refuse(self, reason: str) -> Verdict:
+        """Try nothing."""
+        self._tally.reason = reason
+        return self._verdict("none", None, exhausted=False)
+
     def repeat(self, text: str) -> Verdict:
         """One schedule, as it was written down."""
         replay = Replay(text, self._scenario, self._trace)
@@ -150,8 +161,8 @@ class _Exploration:
         bounds = range(bound + 1) if bound is not None else _FIRST_BOUNDS
         seconds = self._deadline - self._began
         for number in bounds:
-            limit = self._deadline if bound is not None else min(
-                self._deadline, time.monotonic() + seconds * _BOUND_SHARE
+            limit = (
+                self._deadline if bound is not None else min(self._deadline, time.monotonic() + seconds * _BOUND_SHARE)
             )
             search = DepthFirst(number)
             exhausted = self._drive(f"dfs, at most {number} preemptions", search, limit)
@@ -163,8 +174,8 @@ class _Exploration:
                     return self._verdict("auto", None, exhausted=True)
         if bound is not None:
             return self._verdict("auto", bound, exhausted=exhausted)
-        before = self._tally.schedules
-        exhausted = self._drive("dpor", Dpor(), self._deadline)
+        before, now = self._tally.schedules, time.monotonic()
+        exhausted = self._drive("dpor", Dpor(), now + (self._deadline - now) * _REDUCTION_SHARE)
         if exhausted:
             self._tally.traces = self._tally.schedules - before
         elif not self._over:

@@ -23,11 +23,7 @@ def race(one: Footprint, other: Footprint) -> bool:
         if access is CAUSE:
             continue
         for its, its_access in other:
-            if (
-                its_access is not CAUSE
-                and its.key == resource.key
-                and (access is not READ or its_access is not READ)
-            ):
+            if its_access is not CAUSE and its.key == resource.key and (access is not READ or its_access is not READ):
                 return True
     return False
 

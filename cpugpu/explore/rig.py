@@ -161,7 +161,7 @@ class ExploredRig:
         self._broken.add(self._execution.me())
 
     def _make_device(self) -> SimulatedDevice:
-        simulator = Simulator(DEVICES, pool=None, driver=lambda machine: Scheduled(machine, self._execution))
+        simulator = Simulator(DEVICES, driver=lambda machine: Scheduled(machine, self._execution))
         return _BreakableDevice(simulator, self._fails)
 
     def _fails(self) -> None:
@@ -177,6 +177,17 @@ class ExploredRig:
         if number >= len(each):
             raise ValueError(f"device={number}: {self.device.name} has {len(each)}, from 0")
         return each[number]
+
+
+class Place:
+    """What a scenario finds here, for `Scenario.unfit`."""
+
+    name = "sim"
+    scheduled = True
+
+    def each(self) -> Sequence[int]:
+        """As many devices as there are."""
+        return range(DEVICES)
 
 
 class _WhenNeeded:

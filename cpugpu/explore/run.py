@@ -45,7 +45,7 @@ class Blocked:
 class Run:
     """What happened. `outcome` is HANG after a deadlock or a livelock.
 
-    `pending`: the next steps of those who had not ended. `cycle`: in a livelock, the steps that repeat.
+    `pending`: the next steps of those who had not ended, and of clocks whose time was not up. `cycle`: in a livelock, the steps that repeat.
     """
 
     steps: list[Step]
@@ -178,6 +178,7 @@ class _Executing:
             for actor in execution.actors
             if actor.next is not None and not (actor is self._main and ending is Ending.OUTCOME)
         ]
+        pending += [Blocked(clock, operation, enabled=False) for clock, operation in execution.withdrawn]
         grade, meaning = self._scenario.grade(outcome)
         return Run(execution.steps, ending, outcome, grade, meaning, details, pending, list(cycle))
 

@@ -11,12 +11,16 @@ from cpugpu.explore.schedule import is_switch
 
 _WIDEST = 34
 _MARK = "»"
+#: More columns than that are wider than anybody's window; more lines than that nobody reads.
+_MOST_COLUMNS, _MOST_LINES = 8, 100
 
 
 def schedule_table(run: Run) -> str:
     """The steps of a run. A step that is marked with » was a preemption: somebody else could have gone on."""
     columns = _columns(run.steps)
     names = _names(run)
+    if len(columns) > _MOST_COLUMNS:
+        return _list(run.steps, names)
     widths = [
         max(len(names[actor.key]), *(len(_cell(step)) for step in run.steps if step.actor is actor))
         for actor in columns
@@ -32,6 +36,19 @@ def schedule_table(run: Run) -> str:
         lines.append(f"{number:4}{mark} " + "  ".join(cells))
         before = step.actor
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _list(steps: Sequence[Step], names: Mapping[Key, str]) -> str:
+    """Of very many actors: who takes each step, of the last ones."""
+    width = max(map(len, names.values()))
+    left_out = max(0, len(steps) - _MOST_LINES)
+    lines = [f"      (the first {left_out} steps are left out)"] if left_out else []
+    before = steps[left_out - 1].actor if left_out else None
+    for number, step in enumerate(steps[left_out:], left_out + 1):
+        mark = _MARK if is_switch(step, before) else " "
+        lines.append(f"{number:4}{mark} {names[step.actor.key]:{width}}  {step.label}")
+        before = step.actor
+    return "\n".join(lines)
 
 
 def ending_text(run: Run) -> str:

@@ -179,7 +179,9 @@ def _races(order: Order, second: int, conditional: bool) -> Iterator[int]:
         if conditional:
             if _waits(order, first, second) and step.actor not in other.enabled:
                 continue  # it could not be taken there
-        elif any(order.before(first, between) and order.before(between, second) for between in range(first + 1, second)):
+        elif any(
+            order.before(first, between) and order.before(between, second) for between in range(first + 1, second)
+        ):
             continue
         yield first
 
