@@ -461,7 +461,7 @@ def test_wrong(explore):
     result.stdout.fnmatch_lines(["lost_update FAILED: outcome '1' is forbidden*", "*replay: cg1-*"])
 
 
-# -- what a GPU programmer writes wrong, and its twin --------------------------------------------------------------------
+# -- what a GPU programmer writes wrong, and its twin ------------------------------------------------------------------
 
 
 def waits_for_the_wrong_stream(rig: Rig, *, right: bool) -> str:

@@ -1,4 +1,4 @@
-"""The explorer counts what there is: interleavings, traces, schedules with few preemptions, against an oracle's figures.
+"""The explorer counts what there is, interleavings, traces, schedules with few preemptions: an oracle's figures.
 
 The oracle (`tests/small`) shares no code with the explorer.
 """

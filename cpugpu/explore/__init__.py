@@ -29,7 +29,7 @@ __all__ = [
 
 
 class _Callable(ModuleType):
-    """`from cpugpu import explore` gives this package, or the function, whichever was imported first: both are called."""
+    """`from cpugpu import explore` gives this package or the function, whichever came first: both can be called."""
 
     def __call__(self, scenario: Scenario, **options: Any) -> Verdict:
         return explore(scenario, **options)

@@ -29,7 +29,7 @@ def race(one: Footprint, other: Footprint) -> bool:
 
 
 class Order:
-    """The happens-before of a sequence of steps. `before(a, b)`: is step a before step b in every schedule of this trace?
+    """The happens-before of a sequence of steps: which of two comes first in every schedule of this trace.
 
     A vector clock a step, over actors in the order of their first steps: the step b is after the n-th step of an actor
     if its clock has n or more there.

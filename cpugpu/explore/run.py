@@ -45,7 +45,8 @@ class Blocked:
 class Run:
     """What happened. `outcome` is HANG after a deadlock or a livelock.
 
-    `pending`: the next steps of those who had not ended, and of clocks whose time was not up. `cycle`: in a livelock, the steps that repeat.
+    `pending`: the next steps of those who had not ended, and of clocks whose time was not up. `cycle`: in a livelock,
+    the steps that repeat.
     """
 
     steps: list[Step]

@@ -132,10 +132,14 @@ def _numbers(data: Iterable[int]) -> Iterator[int]:
 def _sources(part: object) -> Iterator[str]:
     """The source of a function, or of a class with its bases."""
     for each in part.__mro__ if isinstance(part, type) else (part,):
-        try:
-            yield inspect.getsource(each)  # type: ignore[arg-type]
-        except (OSError, TypeError):  # built in, or made at run time
-            yield getattr(each, "__qualname__", repr(type(each)))
+        yield _source(each)
+
+
+def _source(part: object) -> str:
+    try:
+        return inspect.getsource(part)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # built in, or made at run time
+        return str(getattr(part, "__qualname__", type(part)))
 
 
 def is_switch(step: Step, before: Actor | None) -> bool:

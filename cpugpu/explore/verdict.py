@@ -45,10 +45,10 @@ def failure_text(title: str, failure: Failure) -> str:
     """The schedule, and what to do next."""
     run, many = failure.run, failure.preemptions
     meaning = f" ({failure.meaning})" if failure.meaning else ""
+    size = f"{len(run.steps)} steps, {many} preemption{'s' * (many != 1)}"
     lines = [
         f"{title} FAILED: outcome {str(failure.outcome)!r} is forbidden{meaning}",
-        f"  minimal schedule: {len(run.steps)} steps, {many} preemption{'s' * (many != 1)},"
-        f" found after {failure.after:,} schedules in {failure.seconds:.3f} s",
+        f"  minimal schedule: {size}, found after {failure.after:,} schedules in {failure.seconds:.3f} s",
         "",
         schedule_table(run),
         "",
