@@ -26,17 +26,22 @@ class Urw:
 
     The first executions are trials, by a plain random walk. Whoever has no steps left by the estimate, or was never
     seen, counts for one step.
+
+    Later executions adapt the estimates upwards, to at most `growth` times what the trials have seen: a thread that
+    spins takes the more steps the more it is expected to, and would be expected to take ever more.
     """
 
     exhaustive = False
     to_the_end = False
     trials = 8
     floor = 1
+    growth = 4
 
     def __init__(self, seed: int) -> None:
         self._draw = random.Random(seed)
         self._executions = 0
         self._counts: dict[Key, int] = {}  # the most steps seen of each
+        self._tried: dict[Key, int] = {}  # the same, in the trials
         self._whole: dict[Key, int] = {}  # with those of all that it makes, and that these make
         self._left: dict[Key, int] = {}  # in this execution, with those of whom it has still to make
 
@@ -64,8 +69,11 @@ class Urw:
             return
         counts, grown = self._counts, False
         for key, count in Counter(step.actor.key for step in run.steps).items():
-            if count > counts.get(key, 0):
-                counts[key], grown = count, True
+            most = min(count, self.growth * self._tried[key]) if key in self._tried else count
+            if most > counts.get(key, 0):
+                counts[key], grown = most, True
+        if self._executions == self.trials:
+            self._tried = dict(counts)
         if grown:
             self._add_up()
 
