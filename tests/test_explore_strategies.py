@@ -216,7 +216,7 @@ def test_urw_learns_of_steps_that_its_trials_have_not_seen() -> None:
     @scenario
     def program(rig: Rig) -> Hashable:
         cell = rig.cell(0)
-        times = 2 if next(done) < Urw.trials else 9
+        times = 3 if next(done) < Urw.trials else 9
 
         def thread() -> None:
             for each in range(times):
@@ -228,10 +228,32 @@ def test_urw_learns_of_steps_that_its_trials_have_not_seen() -> None:
     strategy = Urw(1)
     for _ in runs(program, strategy, Urw.trials):
         pass
-    assert max(strategy._counts.values()) == 2
+    assert sorted(strategy._counts.values())[-2:] == [3, 3]
     for _ in runs(program, strategy, 1):
         pass
     assert sorted(strategy._counts.values())[-2:] == [9, 9]
+
+
+def test_urw_does_not_learn_to_spin_ever_longer() -> None:
+    @scenario(accept=["done"])
+    def program(rig: Rig) -> Hashable:
+        flag = rig.cell(0)
+
+        def spin() -> None:
+            while not flag.get():
+                pass
+
+        rig.run(spin, lambda: flag.set(1))
+        return "done"
+
+    strategy, unlimited = Urw(1), Urw(1)
+    unlimited.growth = 1000
+    tried = max(strategy._counts[key] for _ in runs(program, strategy, Urw.trials) for key in strategy._counts)
+    for _ in runs(program, strategy, 600):
+        pass
+    for _ in runs(program, unlimited, 600):
+        pass
+    assert max(strategy._counts.values()) <= Urw.growth * tried < max(unlimited._counts.values())
 
 
 # -- priorities -------------------------------------------------------------------------------------------------------
