@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
 import itertools
 import linecache
 import threading
 import traceback
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pytest
 
-from cpugpu import CpuGpuEvent, HandoffClosed, ProducerFailed, scenario
+from cpugpu import CpuGpuEvent, ProducerFailed, scenario
 from cpugpu.device import using
 from cpugpu.explore import lines
-from cpugpu.explore.execution import Execution, Thread
+from cpugpu.explore.happens_before import Order
 from cpugpu.explore.instrument import PROBES
 from cpugpu.explore.lines import traced
 from cpugpu.explore.operation import Operation
@@ -32,6 +28,7 @@ from cpugpu.gate import Gate
 from cpugpu.rig import HANG, Rig, Scenario
 from stress.mutants import MUTANTS
 from stress.subjects import SeedEvent
+from tests import tricky
 
 
 class Found(NamedTuple):
@@ -347,3 +344,398 @@ def p6(rig: Rig, make_event: Any = SeedEvent) -> str:
 
 
 DEFECTS = [(p1, "P1", 1), (p2, HANG, 0), (p3, "P3", 0), (p4, "P4", 2), (p5, HANG, 2), (p6, HANG, 1)]
+SEED = pytest.mark.parametrize(("program", "outcome", "bound"), DEFECTS, ids=[each[0].name for each in DEFECTS])
+
+
+@SEED
+def test_the_seed_has_the_defect_within_few_preemptions(program: Scenario, outcome: str, bound: int) -> None:
+    assert outcome in exploration(program, DepthFirst(bound), SeedEvent, stop_at=outcome).outcomes
+
+
+@SEED
+def test_the_seed_has_the_defect_in_a_trace(program: Scenario, outcome: str, bound: int) -> None:
+    found = exploration(program, Dpor(), SeedEvent)
+    assert found.exhausted
+    assert found.redundant == 0
+    assert outcome in found.outcomes
+
+
+@SEED
+def test_our_event_has_it_in_no_trace(
+    program: Scenario, outcome: str, bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CPUGPU_STALL_SECONDS", "off")
+    found = exploration(program.on(CpuGpuEvent), Dpor(), CpuGpuEvent)
+    assert found.exhausted
+    assert found.redundant == 0
+    assert found.outcomes == {"fine"}
+
+
+@scenario(accept={"fresh": "the copy saw the fill"}, forbid={"stale": "the copy came first"})
+def hand_off(rig: Rig, make_event: Any = CpuGpuEvent) -> str:
+    """Fill, record; wait, copy. On the simulated device: streams are actors."""
+    ready, cell, seen = make_event(), rig.buffer(0), rig.buffer(0)
+
+    def producer() -> None:
+        stream = rig.stream()
+        rig.fill(cell, 1, stream)
+        ready.record(stream)
+
+    def consumer() -> None:
+        stream = rig.stream()
+        ready.wait(stream)
+        rig.copy(cell, seen, stream)
+
+    rig.run(producer, consumer)
+    return "fresh" if rig.read(seen) == 1 else "stale"
+
+
+def test_a_hand_off_is_proved_line_by_line() -> None:
+    found = exploration(hand_off, Dpor(), CpuGpuEvent)
+    assert found.exhausted
+    assert found.redundant == 0
+    assert found.outcomes == {"fresh"}
+    labels = {step.label for run in found.runs for step in run.steps}
+    assert any(label.startswith("CpuGpuEvent.record:") and label.endswith("self._generation += 1") for label in labels)
+
+
+def test_a_mutant_runs_line_by_line() -> None:
+    with MUTANTS["no-gpu-wait"].applied():
+        found = exploration(hand_off, Dpor(), CpuGpuEvent)
+    assert "stale" in found.outcomes
+
+
+# -- the reduction ---------------------------------------------------------------------------------------------------
+
+
+class Peer:
+    def __init__(self, other: Peer | None) -> None:
+        self.other = other
+        self.count = 0
+        self.seen: list[int] = []
+
+    def push(self) -> None:
+        if self.other is not None:
+            self.other.count += 1
+            self.seen.append(self.other.count)
+
+    def pull(self) -> int:
+        self.count -= 1
+        for each in self.seen:
+            self.count += each
+        return self.count
+
+    def drop(self) -> None:
+        self.other, other = None, self.other
+        if other is not None:
+            other.count = 7
+
+
+@pytest.mark.parametrize(
+    "names", list(itertools.combinations_with_replacement(["push", "pull", "drop"], 2)), ids="-".join
+)
+def test_each_trace_of_two_threads_is_explored_once(names: tuple[str, str]) -> None:
+    def program(rig: Rig) -> Hashable:
+        first = Peer(None)
+        second = Peer(first)
+        first.other = second
+
+        def body(peer: Peer, name: str) -> Callable[[], None]:
+            return getattr(peer, name)
+
+        rig.run(body(first, names[0]), body(second, names[1]))
+        return first.count, second.count, tuple(first.seen), tuple(second.seen)
+
+    every = exploration(program, DepthFirst(), Peer)
+    reduced = exploration(program, Dpor(), Peer)
+    assert every.exhausted
+    assert reduced.exhausted
+    assert reduced.outcomes == every.outcomes
+    assert reduced.redundant == 0
+    assert reduced.traces == len({trace(run) for run in every.runs})
+    assert reduced.traces == len({trace(run) for run in reduced.runs})
+
+
+def trace(run: Run) -> Hashable:
+    """The partial order: each step, and all that come before it."""
+    order = Order(run.steps)
+    names = [(step.actor.key, order.position[index]) for index, step in enumerate(run.steps)]
+    return frozenset(
+        (names[second], frozenset(names[first] for first in range(second) if order.before(first, second)))
+        for second in range(len(names))
+    )
+
+
+# -- the functions stay what they are --------------------------------------------------------------------------------
+
+
+HERE = (tricky.Whole, tricky.Tricky, tricky.Room, tricky.Shy)
+
+
+def outcome_of(make: Callable[[], Any], name: str) -> Any:
+    """What a call returns or raises, and the lines that the traceback names."""
+    tricky.total = 0
+    thing = make()
+    try:
+        return repr(getattr(thing, name)()), []
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        return repr(error), [(frame.name, frame.lineno) for frame in frames if frame.filename == tricky.__file__]
+
+
+@pytest.mark.parametrize("name", tricky.NAMES.split())
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "in a thread"])
+def test_a_function_does_the_same(name: str, inside: bool) -> None:
+    if inside and name == "asynchronous":
+        pytest.skip("an event loop has sockets, which are not modelled")
+    expected = outcome_of(tricky.Whole, name)
+    if not inside:
+        with traced(HERE):
+            assert outcome_of(tricky.Whole, name) == expected
+        return
+    found: list[Any] = []
+
+    def program(rig: Rig) -> str:
+        rig.run(lambda: found.append(outcome_of(tricky.Whole, name)), lambda: outcome_of(tricky.Whole, name))
+        return "fine"
+
+    exploration(program, DepthFirst(0), *HERE, limit=1)
+    if name == "uses_global":
+        return  # two threads add to one number
+    assert found == [expected]
+
+
+def test_private_names_are_those_of_the_class() -> None:
+    with traced(HERE):
+        assert tricky.Shy().reveal() == (6, ["_Shy__hidden"], 6)
+
+
+def test_coroutines_go_on_in_the_step_of_who_drives_them() -> None:
+    def program(rig: Rig) -> Hashable:
+        owner = tricky.Whole()
+
+        def drive() -> None:
+            with suppress(StopIteration):
+                tricky.Room(owner).__aenter__().send(None)
+
+        rig.run(drive, drive)
+        return tuple(owner.log)
+
+    found = exploration(program, Dpor(), *HERE)
+    assert found.outcomes == {("in", "in")}
+    assert found.traces == 2
+
+
+def functions() -> dict[Any, Any]:
+    kinds = (tricky.Base, tricky.Tricky, tricky.Whole, tricky.Room, tricky.Shy, Gate, CpuGpuEvent)
+    return {function: function.__code__ for kind in kinds for function in lines._functions(kind)}
+
+
+def test_everything_is_restored() -> None:
+    before = functions()
+    with traced((*HERE, CpuGpuEvent)):
+        assert all(function.__code__ is not code for function, code in before.items())
+        assert all(PROBES in function.__globals__ for function in before)
+        assert all(function.__code__.co_freevars == code.co_freevars for function, code in before.items())
+    assert functions() == before
+    assert not any(PROBES in function.__globals__ for function in before)
+
+
+def test_everything_is_restored_after_an_exception() -> None:
+    before = functions()
+    with pytest.raises(KeyError), traced((*HERE, CpuGpuEvent)):
+        raise KeyError
+    assert functions() == before
+    with traced((CpuGpuEvent,)):
+        pass
+
+
+def test_a_reference_that_somebody_holds_runs_the_lines() -> None:
+    bump = Counter.plain
+
+    def program(rig: Rig) -> Hashable:
+        counter = Counter()
+        rig.run(lambda: bump(counter), lambda: bump(counter))
+        return counter.value
+
+    assert exploration(program, Dpor(), Counter).outcomes == {1, 2}
+
+
+@pytest.mark.parametrize("kind", [list, int])
+def test_a_class_without_source_is_refused(kind: type) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} has no source; a class can be traced if"), traced((kind,)):
+        pass
+
+
+def test_a_class_that_was_typed_in_is_refused() -> None:
+    namespace: dict[str, Any] = {"__name__": "typed"}
+    exec("class Typed:\n    def method(self):\n        self.x = 1\n", namespace)
+    with pytest.raises(ValueError, match=r"typed\.Typed has no source"), traced((namespace["Typed"],)):
+        pass
+
+
+def test_source_that_was_changed_since_is_refused(tmp_path: Any) -> None:
+    path = tmp_path / "changing.py"
+    path.write_text("class Changing:\n    def method(self):\n        return 1\n")
+    namespace: dict[str, Any] = {"__name__": "changing"}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    path.write_text("\n\nclass Changing:\n    def method(self):\n        return 1\n")
+    linecache.checkcache()
+    with pytest.raises(ValueError, match="does not fit what runs"), traced((namespace["Changing"],)):
+        pass
+
+
+def test_only_one_at_a_time() -> None:
+    with traced((Counter,)), pytest.raises(RuntimeError, match="active already"), traced((Peer,)):
+        pass
+
+
+# -- what lines touch ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Point:
+    x: int = 0
+
+    def move(self) -> None:
+        x = self.x
+        self.x = x + 1
+
+
+class Talks(Protocol):
+    def talk(self) -> str: ...
+
+
+_shared = 0
+
+
+class Corners(Talks):
+    slots: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        self.points = [Point()]
+        self.table = {"n": 0}
+
+    def in_a_list(self) -> None:
+        x = self.points[0].x
+        self.points[0].x = x + 1
+
+    def by_name(self) -> None:
+        value = getattr(self, "held", 0)
+        setattr(self, "held", value + 1)  # noqa: B010
+
+    def of_the_class(self) -> None:
+        value = type(self).slots
+        Corners.slots = value + 1
+
+    def of_the_class_through_an_instance(self) -> None:
+        value = self.slots
+        Corners.slots = value + 1
+
+    def of_the_module(self) -> None:
+        global _shared
+        value = _shared
+        _shared = value + 1
+
+    def of_a_generator(self) -> None:
+        for each in (number for number in self.table.values()):
+            self.table["n"] = each + 1
+
+    def of_a_yield(self) -> None:
+        def writes() -> Iterator[None]:
+            self.table = {"n": self.table["n"] + (yield)}  # type: ignore[func-returns-value]
+
+        running = writes()
+        next(running)
+        self.between = 1
+        with suppress(StopIteration):
+            running.send(1)  # type: ignore[arg-type]
+
+    def of_a_cell(self) -> Any:
+        total = 0
+
+        def add() -> int:
+            nonlocal total
+            value = total
+            total = value + 1
+            return total
+
+        return add
+
+    def talk(self) -> str:
+        return "corners"
+
+
+def check_corner(method: Callable[[Corners], object], result: Callable[[Corners], Hashable]) -> None:
+    def program(rig: Rig) -> Hashable:
+        global _shared
+        corners = Corners()
+        Corners.slots = _shared = 0
+        rig.run(lambda: method(corners), lambda: method(corners))
+        return result(corners)
+
+    every = exploration(program, DepthFirst(), Corners, Point)
+    assert every.exhausted
+    assert every.outcomes == {1, 2}
+    reduced = exploration(program, Dpor(), Corners, Point)
+    assert reduced.exhausted
+    assert reduced.outcomes == {1, 2}
+    assert reduced.redundant == 0
+    assert reduced.traces == len({trace(run) for run in every.runs})
+
+
+@pytest.mark.parametrize(
+    ("method", "result"),
+    [
+        (Corners.in_a_list, lambda corners: corners.points[0].x),
+        (lambda corners: corners.points[0].move(), lambda corners: corners.points[0].x),
+        (Corners.by_name, lambda corners: corners.held),
+        (Corners.of_the_class, lambda corners: corners.slots),
+        (Corners.of_the_class_through_an_instance, lambda corners: corners.slots),
+        (Corners.of_the_module, lambda corners: _shared),
+        (Corners.of_a_generator, lambda corners: corners.table["n"]),
+        (Corners.of_a_yield, lambda corners: corners.table["n"]),
+    ],
+    ids=["list", "data class", "name", "class", "class-instance", "module", "generator", "yield"],
+)
+def test_a_lost_update_is_seen_in(method: Callable[[Corners], object], result: Callable[[Corners], Hashable]) -> None:
+    check_corner(method, result)
+
+
+def test_a_lost_update_is_seen_in_a_variable_of_a_closure() -> None:
+    def program(rig: Rig) -> Hashable:
+        add = Corners().of_a_cell()
+        rig.run(add, add)
+        return add()
+
+    assert exploration(program, Dpor(), Corners).outcomes == {2, 3}
+
+
+def test_a_line_of_constants_and_locals_is_no_step() -> None:
+    def program(rig: Rig) -> Hashable:
+        return Corners().talk()
+
+    found = exploration(program, Dpor(), Corners)
+    assert not [step.label for run in found.runs for step in run.steps if ".talk:" in step.label]
+
+
+def test_a_predicate_looks_at_what_its_lines_touch() -> None:
+    class Flag:
+        def __init__(self) -> None:
+            self.up = False
+
+        def raise_it(self) -> None:
+            self.up = True
+
+        def is_up(self) -> bool:
+            return self.up
+
+    def program(rig: Rig) -> Hashable:
+        flag = Flag()
+        rig.run(flag.raise_it, lambda: rig.until(flag.is_up))
+        return "up"
+
+    found = exploration(program, Dpor(), Flag)
+    assert found.outcomes == {"up"}
+    until = next(step for step in found.runs[0].steps if step.label == "until")
+    assert any(resource.name.endswith(".up") for resource, _ in until.footprint)

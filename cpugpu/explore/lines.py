@@ -64,8 +64,8 @@ def traced(classes: Sequence[type]) -> Iterator[None]:
         return
     if _active:
         raise RuntimeError("traced() is active already; name all classes in one call")
-    _active = True
     probes = _Probes(classes)
+    _active = True
     saved: list[tuple[FunctionType, CodeType]] = []
     namespaces: list[dict[str, Any]] = []
     try:
