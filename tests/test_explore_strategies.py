@@ -513,8 +513,8 @@ def test_a_difference_names_the_step_and_what_was_offered() -> None:
     found = [*runs(_keeps_state(), strategy)]
     assert found[-1].ending is Ending.GIVEN_UP
     assert strategy.difference == (
-        "after the same 0 steps, step 1 could be thread: get cell 0.0, thread: get cell 0.0; "
-        "now step 1 could be thread: set cell 0.0, thread: set cell 0.0"
+        "after the same 0 steps, what could be next was thread (get cell 0.0), thread (get cell 0.0); "
+        "now what could be next was thread (set cell 0.0), thread (set cell 0.0)"
     )
 
 

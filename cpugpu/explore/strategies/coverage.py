@@ -101,28 +101,32 @@ class Coverage:
         """The probability of a new trace: an estimate, and an interval that holds it with the confidence 1 - d.
 
         The estimate is Good and Turing's, f1 / n (Good: The Population Frequencies of Species, Biometrika 40, 1953).
-        McAllester and Schapire (On the Convergence Rate of Good-Turing Estimators, COLT 2000) have bounds of the order
-        of 1/sqrt(n), which are wide where all was seen. Hence
+        The distance between the two was first bounded by McAllester and Schapire (On the Convergence Rate of
+        Good-Turing Estimators, COLT 2000). Here, of d,
 
-        * the upper end is a test: of the N executions after the first m, K had a trace that the first m had not. What
-          was missing after m was a p with N kl(K/N, p) <= ln(2/d), by Chernoff's bound, and no more is missing now.
-          Where K is 0, that is about ln(2/d) / N;
-        * the lower end is f1/n - 1/n - sqrt(2 ln(4/d) / n) - sqrt(2 ln(4/d) / (e n)): the expectation of f1/n is at
-          most 1/n above that of the missing mass; if one execution had been another, f1/n would differ by at most 2/n
-          (McDiarmid's inequality); and the missing mass falls short of its expectation by x with a probability of at
-          most exp(-e n x^2 / 2) (McAllester and Ortiz: Concentration Inequalities for the Missing Mass and for
-          Histogram Rule Error, JMLR 4, 2003).
+        * one half is for the lower end, f1/n - 1/n - sqrt(2 ln(4/d) / n) - sqrt(2 ln(4/d) / (e n)): the expectation of
+          f1/n is at most 1/n above that of the missing mass; if one execution had been another, f1/n would differ by at
+          most 2/n (McDiarmid's inequality); and the missing mass falls short of its expectation by x with a probability
+          of at most exp(-e n x^2 / 2) (McAllester and Ortiz: Concentration Inequalities for the Missing Mass and for
+          Histogram Rule Error, JMLR 4, 2003);
+        * a quarter is for the same upwards, f1/n + sqrt(2 ln(8/d) / n) + sqrt(ln(8/d) / n), as the missing mass exceeds
+          its expectation by x with at most exp(-n x^2);
+        * a quarter is for a test that is sharp where all was seen. Of the N executions after the first m, K had a trace
+          that the first m had not. What was missing after m was a p with N kl(K/N, p) <= ln(4/d), by Chernoff's bound,
+          and no more is missing now. Where K is 0, that is about ln(4/d) / N. The lesser upper end counts.
         """
         count = self.executions
         if not count:
             return MissingMass(1.0, 0.0, 1.0)
         estimate = self._often[1] / count
         risk = 1 - self.confidence
-        far = 2 * math.log(4 / risk) / count
-        low = estimate - 1 / count - math.sqrt(far) - math.sqrt(far / math.e)
+        below, above = math.log(4 / risk) / count, math.log(8 / risk) / count
+        low = estimate - 1 / count - math.sqrt(2 * below) - math.sqrt(2 * below / math.e)
+        high = estimate + math.sqrt(2 * above) + math.sqrt(above)
         after = count - self._split
-        high = _most(self._new, after, math.log(2 / risk)) if after else 1.0
-        return MissingMass(estimate, max(0.0, low), max(high, estimate))
+        if after > 0:
+            high = min(high, _most(self._new, after, math.log(4 / risk)))
+        return MissingMass(estimate, max(0.0, low), min(1.0, max(high, estimate)))
 
     def add(self, run: Run) -> None:
         """Another execution."""

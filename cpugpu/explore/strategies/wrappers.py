@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
 
-from cpugpu.explore.execution import Actor, Key
+from cpugpu.explore.execution import Actor
 from cpugpu.explore.run import Ending, Run
 from cpugpu.explore.strategies.base import Strategy
 
@@ -59,16 +58,6 @@ class Counting:
         self._strategy.end(run)
 
 
-_Offer: TypeAlias = "tuple[tuple[Key, str], ...]"
-
-
-class _Point(NamedTuple):
-    """Who could take a step, with what label, and who did."""
-
-    offered: _Offer
-    chosen: Key | None
-
-
 class Deterministic:
     """Compares each execution with the one before, as far as the choices are the same.
 
@@ -83,61 +72,57 @@ class Deterministic:
         self.exhaustive = strategy.exhaustive
         self.to_the_end = strategy.to_the_end
         self.difference = ""
-        self._before: list[_Point] = []
-        self._now: list[_Point] = []
-        self._same = False  # so far, have the choices been those of the execution before?
         self._last: Run | None = None
-        self._names: dict[Key, str] = {}
+        self._last_labels: list[list[str]] = []  # at each step, of what was offered
+        self._labels: list[list[str]] = []
+        self._same = False  # so far, have the choices been those of the last execution?
 
     def begin(self) -> bool:
         """What the other says, as long as there was no difference."""
         if self.difference or not self._strategy.begin():
             return False
-        self._before, self._now = self._now, []
+        self._last_labels, self._labels = self._labels, []
         self._same = self._last is not None
         return True
 
     def choose(self, enabled: Sequence[Actor], current: Actor | None) -> Actor | None:
         """What the other says, if what is offered is what was offered before."""
-        offered = tuple((actor.key, actor.next.label if actor.next is not None else "") for actor in enabled)
-        for actor in enabled:
-            self._names[actor.key] = actor.name
-        if self._same:
-            self._compare(offered)
+        step, last = len(self._labels), self._last if self._same else None
+        labels = [actor.next.label if actor.next is not None else "" for actor in enabled]
+        self._labels.append(labels)
+        if last is not None:
+            self._compare(last, step, enabled, labels)
             if self.difference:
                 return None
         chosen = self._strategy.choose(enabled, current)
-        point = _Point(offered, chosen.key if chosen is not None else None)
-        self._same = (
-            self._same and len(self._now) < len(self._before) and self._before[len(self._now)].chosen == point.chosen
-        )
-        self._now.append(point)
+        if last is not None:
+            self._same = chosen is not None and step < len(last.steps) and last.steps[step].actor.key == chosen.key
         return chosen
 
     def end(self, run: Run) -> None:
         """Compare how it has ended."""
-        last = self._last
-        if self._same and not self.difference and last is not None and run.complete and last.complete:
-            step = len(self._now)
-            if step < len(self._before):
-                self._differs(step, self._shown(self._before[step].offered), "the execution had ended")
+        last = self._last if self._same and not self.difference else None
+        if last is not None and last.complete and run.complete:
+            step = len(run.steps)
+            if step < len(last.steps):
+                self._differs(step, _shown(last.steps[step].enabled, self._last_labels[step]), "it has ended")
             elif run.grade is not last.grade:
-                self._differs(step, f"the outcome was {last.outcome!r}", f"it was {run.outcome!r}")
+                self._differs(step, f"the outcome was {last.outcome!r}", f"it is {run.outcome!r}")
         self._last = run
         self._strategy.end(run)
 
-    def _compare(self, offered: _Offer) -> None:
-        step = len(self._now)
-        if step < len(self._before):
-            before = self._before[step].offered
-            if before != offered:
-                self._differs(step, self._shown(before), self._shown(offered))
-        elif self._last is not None and self._last.complete:
-            self._differs(step, "the execution had ended", self._shown(offered))
+    def _compare(self, last: Run, step: int, enabled: Sequence[Actor], labels: list[str]) -> None:
+        if step < len(last.steps):
+            before, before_labels = last.steps[step].enabled, self._last_labels[step]
+            if labels != before_labels or [each.key for each in enabled] != [each.key for each in before]:
+                self._differs(step, _shown(before, before_labels), _shown(enabled, labels))
+        elif last.complete:
+            self._differs(step, "the execution had ended", _shown(enabled, labels))
 
     def _differs(self, step: int, before: str, now: str) -> None:
         self.difference = f"after the same {step} steps, {before}; now {now}"
 
-    def _shown(self, offered: _Offer) -> str:
-        could = ", ".join(f"{self._names[key]}: {label}" for key, label in offered)
-        return f"step {len(self._now) + 1} could be {could}"
+
+def _shown(enabled: Sequence[Actor], labels: Sequence[str]) -> str:
+    could = (f"{actor.name} ({label})" for actor, label in zip(enabled, labels, strict=True))
+    return f"what could be next was {', '.join(could)}"
