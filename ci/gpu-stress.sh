@@ -51,14 +51,14 @@ step() {
 }
 
 step conformance "${pytest[@]}" tests/conformance -k "$device" --junit-xml="$out/conformance.xml"
+if [ "${MUTANTS:-0}" != 0 ]; then  # before the campaign, whose report shows their matrix
+  step mutants "$python" -m stress.mutants --device "$device" --jobs "$MUTANTS" --json "$out/stress/mutants.json"
+fi
 step stress "${pytest[@]}" stress --stress-device="$device" --stress-seconds="${SECONDS_OF_STRESS:-120}" \
   --stress-subject=cpugpu:CpuGpuEvent --stress-subject=cpugpu.debug:InstrumentedEvent \
   --stress-report="$out/stress" ${SHARD:+--stress-shard="$SHARD"}
 # The instrumented event in check mode: a scenario that breaks a rule which it does not break on purpose fails here.
 step rules "$python" -m cpugpu rules
-if [ "${MUTANTS:-0}" != 0 ]; then
-  step mutants "$python" -m stress.mutants --device "$device" --jobs "$MUTANTS" --json "$out/stress/mutants.json"
-fi
 if [ "${SOAK_HANDOFFS:-0}" != 0 ]; then
   step soak "$python" -m stress.soak --hand-offs "$SOAK_HANDOFFS" --device auto --json "$out/soak.json"
 fi

@@ -5,12 +5,13 @@ that pytest takes is taken, `-n 4` and `-k name` for instance; `cpugpu stress --
 
 `cpugpu explore [PATH[::SCENARIO]...]` tries the schedules of scenarios one by one (`cpugpu/cli_explore.py`).
 
-`cpugpu merge OUT FOLDER...` joins what several machines have left (`--stress-report`), and writes one report.
+`cpugpu merge OUT FOLDER...` joins what several machines have left (`--stress-report`), and writes one report. It
+overwrites nothing but what a merge has made.
 
 `cpugpu rules` runs every rule of the debug mode against its examples and prints the table; `cpugpu rules NAME` prints
 the page of one. `cpugpu trace summary|check|perfetto FILE` reads what `CPUGPU_TRACE=FILE` has written.
 
-Exit status: 0, 1 when something was found, 2 for bad input.
+Exit status: 0, 1 when something was found, 2 for bad input or a report that could not be written, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -26,8 +28,8 @@ from pathlib import Path
 import cpugpu
 from cpugpu import cli_explore
 
-#: Statuses of pytest: a path or scenario that is not there, and a selection that leaves none.
-_USAGE_ERROR, _NOTHING_SELECTED = 4, 5
+#: Statuses of pytest: Ctrl-C, a path or scenario that is not there, and a selection that leaves none.
+_INTERRUPTED, _USAGE_ERROR, _NOTHING_SELECTED = 2, 4, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,47 +87,47 @@ def _stress(arguments: list[str]) -> int:
         return 2
     # A process of its own, for pytest wants to load its plugins itself, and this package has one.
     command = [sys.executable, "-m", "pytest", "--override-ini=testpaths=stress", *arguments]
-    status = subprocess.run(command, check=False).returncode
+    status, interrupted = _waited_for(command)
+    if interrupted and status == _INTERRUPTED:
+        return 128 + signal.SIGINT
+    if status < 0:  # a signal has ended it
+        return 128 - status
     return 2 if status in (_USAGE_ERROR, _NOTHING_SELECTED) else status
 
 
-def _merge(options: argparse.Namespace) -> int:
-    from cpugpu.campaign import ResultsError, append, merge, read
-    from cpugpu.campaign.results import NAME
-    from cpugpu.report import item_text, outcome_table, write_report
+def _waited_for(command: Sequence[str]) -> tuple[int, bool]:
+    """The status of a command, and whether Ctrl-C came meanwhile. That is the command's to answer, in its own time.
 
-    runs, damaged = [], False
-    for given in options.folders:
-        path = given / NAME if given.is_dir() else given
-        try:
-            runs.append(read(path))
-        except ResultsError as error:  # what came before the damage is kept
-            print(f"cpugpu: {error}", file=sys.stderr)
-            runs.append(error.run)
-            damaged = True
-        except OSError as error:
-            print(f"cpugpu: {path}: {error.strerror or error}", file=sys.stderr)
-            damaged = True
-    run = merge(runs)
-    options.out.mkdir(parents=True, exist_ok=True)
-    joined = options.out / NAME
-    if any(joined.resolve() in (given.resolve(), (given / NAME).resolve()) for given in options.folders):
-        raise ValueError(f"{options.out} is one of the folders to be joined; name another one for the result")
-    joined.unlink(missing_ok=True)
-    for header in run.headers:
-        append(joined, header)
-    for entry in run.entries:
-        append(joined, entry)
-    report = write_report(run, options.out)
+    A handler, unlike SIG_IGN, is not inherited. Where a shell has let the interrupt be ignored, it stays so.
+    """
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        return subprocess.Popen(command).wait(), bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from cpugpu.report import item_text, outcome_table
+    from cpugpu.report.merge import join
+
+    run, report, parts = join(options.out, options.folders)
+    for problem in parts.problems:
+        print(f"cpugpu: {problem}", file=sys.stderr)
     for item in run.items:
         if item.result is not None:
             print(outcome_table(item.result))
     for item in run.items:
         if not item.passed:
             print(item_text(item))
+    for note in parts.notes:
+        print(f"cpugpu: {note}")
     failed = sum(not item.passed for item in run.items)
     print(f"{len(run.items)} scenarios in {len(run.headers)} parts, {failed} failed; report {report}")
-    return 2 if damaged else 1 if failed else 0
+    return 2 if parts.problems else 1 if failed else 0
 
 
 def _rules(options: argparse.Namespace) -> int:

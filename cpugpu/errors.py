@@ -1,7 +1,7 @@
 """Every exception that cpugpu raises on purpose.
 
-All of them are `RuntimeError`s, so code written for the classes that came before keeps catching what it caught. Wrong
-arguments are `TypeError` and `ValueError`, as everywhere in Python.
+Those of the hand-off are `RuntimeError`s, so code written for the classes that came before keeps catching what it
+caught. Wrong arguments are `TypeError` and `ValueError`, as everywhere in Python.
 """
 
 from __future__ import annotations
@@ -53,3 +53,10 @@ class ProducerFailed(HandoffError):
 
 class DeviceError(RuntimeError):
     """A simulated device is in a state of error, or refuses a call: what CUDA reports as a `cudaError`."""
+
+
+class BadInput(ValueError):
+    """What was asked for cannot be had: an option, a folder, a cluster. The text is one line that says what is allowed.
+
+    A class of its own, so that whoever turns it into an exit status catches no mistake of this package with it.
+    """

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -21,12 +22,10 @@ from cpugpu.campaign import (
     LocalProcesses,
     Once,
     Part,
-    ResultsError,
     Run,
     Shard,
     Target,
-    append,
-    read,
+    folder,
     run,
 )
 from cpugpu.campaign.results import NAME
@@ -34,7 +33,8 @@ from cpugpu.report import write_report
 from cpugpu.report.live import Lines, Live, Tally
 from cpugpu.rig import Scenario
 
-_PREVIOUS = "previous.jsonl"
+#: So much of the time is for what comes after the campaign: the report, the tables.
+_REPORT_SHARE = 0.04
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,41 @@ class Job:
     began: float
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a campaign. `run` is what was measured until then."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+
 def run_job(job: Job, write: Callable[[str], None]) -> Run:
     """Run it, show how it goes, leave the report. What was measured is returned even where it cannot be written.
 
-    `ValueError`, before anything was started, for a cluster that cannot be had and a folder that cannot be written.
+    `BadInput`, before anything was started, for a cluster that cannot be had and a folder that cannot be written.
+    `Interrupted`, with the report written, on Ctrl-C.
     """
-    results, previous = "", None
-    header = _header(job)
-    if job.report is not None:
-        results = str((job.report / NAME).resolve())
-        previous = _begin_files(job.report, header, write)
+    found = Run([_header(job)])
+    with nullcontext() if job.report is None else folder.claimed(job.report), closing(_executor(job)) as executor:
+        previous = None if job.report is None else folder.begin(job.report, found.headers[0], write)
+        try:
+            _campaign(job, executor, previous, found, write)
+        except KeyboardInterrupt:
+            executor.close()  # the report takes a moment
+            write(f"cpugpu: interrupted after {len(found.entries)} shards; {_reported(job, found, previous)}")
+            raise Interrupted(found) from None
+        if job.report is not None:
+            write(f"cpugpu: {_reported(job, found, previous)}")
+    return found
+
+
+def _campaign(job: Job, executor: Executor, previous: Run | None, found: Run, write: Callable[[str], None]) -> None:
+    """Run the shards; `found` gets what comes of them."""
     recent = {item.target.nodeid for item in previous.items if not item.passed} if previous is not None else set()
-    executor = _executor(job)
     began = time.monotonic() if job.ray else job.began  # a cluster may take its time to start
+    seconds = job.seconds * (1 - _REPORT_SHARE)
     plan = (
-        Budget(job.targets, job.seconds, executor.width, job.scenarios, recent)
+        Budget(job.targets, seconds, executor.width, job.scenarios, recent)
         if job.iteration is None
         else Once(job.targets, job.seconds)
     )
@@ -82,23 +102,34 @@ def run_job(job: Job, write: Callable[[str], None]) -> Run:
         seed=job.seed,
         seconds=0.0,
         iteration=job.iteration,
-        results=results,
+        results=str((job.report / NAME).resolve()) if job.report is not None else "",
         paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
-    tally = Tally(job.seconds, began)
+    tally = Tally(seconds, began)
     display = Live(tally, sys.stdout) if sys.stdout.isatty() and not settings.in_ci() else Lines(tally, write)
+    with closing(display):
+        run(plan, executor, template=template, replays=job.replays, observers=[display], began=began, into=found)
+
+
+def _reported(job: Job, found: Run, previous: Run | None) -> str:
+    """Write the report; returns where it is, or why it is not."""
+    if job.report is None:
+        return "there is no report without --stress-report"
     try:
-        found = run(plan, executor, template=template, replays=job.replays, observers=[display], began=began)
-    finally:
-        display.close()
-        executor.close()
-    found.headers.append(header)
-    if job.report is not None:
-        try:
-            write(f"cpugpu: report {write_report(found, job.report, previous=previous)}")
-        except OSError as error:
-            write(f"cpugpu: the report could not be written to {job.report}: {error.strerror or error}")
-    return found
+        return f"report {write_report(found, job.report, previous=previous)}"
+    except OSError as error:
+        return f"the report could not be written to {job.report}: {error.strerror or error}"
+
+
+def process_began() -> float:
+    """When this process was started, of `time.monotonic()`; where the system does not tell, now."""
+    try:
+        # The 22nd field, in ticks since the machine was booted; the second one may hold anything but a last ")".
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return time.monotonic()
+    return time.monotonic() - age
 
 
 def cores() -> int:
@@ -117,27 +148,6 @@ def _executor(job: Job) -> Executor:
 
         return LocalProcesses(width or torch.accelerator.device_count(), preload=["torch"])
     return LocalProcesses(width or cores())
-
-
-def _begin_files(folder: Path, header: Header, write: Callable[[str], None]) -> Run | None:
-    """Make room for new results; returns the last ones, where there are any that can be read.
-
-    `ValueError` for a folder that cannot be written: better before the time is spent than after it.
-    """
-    previous = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / NAME).exists():
-            os.replace(folder / NAME, folder / _PREVIOUS)
-            try:
-                previous = read(folder / _PREVIOUS)
-            except ResultsError as error:
-                write(f"cpugpu: of the last run's results only a part is compared: {error}")
-                previous = error.run
-        append(folder / NAME, header)
-    except OSError as error:
-        raise ValueError(f"--stress-report={folder} cannot be written: {error.strerror or error}") from error
-    return previous
 
 
 def _header(job: Job) -> Header:

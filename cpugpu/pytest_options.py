@@ -1,4 +1,4 @@
-"""The options of the runner, and what they may be."""
+"""The options of the runner, what they may be, and what they name: the device and the classes under test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import math
 import random
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ import pytest
 
 from cpugpu import settings
 from cpugpu.campaign import Part, parse_part
+from cpugpu.campaign.budget import SHORTEST_SECONDS
+from cpugpu.device import Device
+from cpugpu.device.simulated import SimulatedDevice
+from cpugpu.hammer import choose_device
+from cpugpu.job import cores
 
 OPTIONS = {
     "seconds": ("10", "SECONDS", "time for all scenarios together, in seconds (default 10)"),
@@ -48,6 +54,19 @@ class Options:
     ray: str
     workers: int
     worker: int | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What running a scenario needs: the device (a function of the seed) and the classes under test."""
+
+    make_device: Callable[[int], Device]
+    device: str
+    subjects: tuple[tuple[str, Callable[[], Any]], ...]
+
+
+OPTIONS_KEY = pytest.StashKey[Options]()
+BENCH_KEY = pytest.StashKey[Bench]()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -88,6 +107,61 @@ def read_options(config: pytest.Config) -> Options:
         workers=int(worker.get("workercount", 1)),
         worker=int(number[0]) if number else None,
     )
+
+
+def bench(config: pytest.Config) -> Bench:
+    """The device and the subjects, looked for once. `ValueError` for what is not there."""
+    made = config.stash.get(BENCH_KEY, None)
+    if made is None:
+        settings.debug_mode(), settings.stall_seconds()  # a wrong one is better told here than by every scenario
+        options = config.stash[OPTIONS_KEY]
+        make_device = choose_device(options.device, index=options.worker)
+        simulated = isinstance(make_device(options.seed), SimulatedDevice)
+        made = config.stash[BENCH_KEY] = Bench(
+            make_device=make_device,
+            device="sim" if simulated else "accelerator",
+            subjects=tuple((text, load_subject(text, config)) for text in dict.fromkeys(options.subjects)),
+        )
+    return made
+
+
+def refuse_beside_xdist(config: pytest.Config) -> None:
+    """`ValueError` for what is the campaign's, where the workers of pytest-xdist take its place."""
+    if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
+        return
+    for name in ("report", "ray", "workers"):
+        if value := _value(config, name):
+            raise ValueError(
+                f"--stress-{name}={value} has no effect with -n: pytest-xdist's workers hammer without a campaign;"
+                " leave -n out, the campaign has processes of its own"
+            )
+
+
+def too_short(options: Options, scenarios: int) -> str:
+    """A sentence where the time is not enough for a turn of every scenario; else nothing."""
+    width = options.processes or cores()
+    needed = scenarios * SHORTEST_SECONDS / width
+    if options.ray or options.iteration is not None or options.seconds >= needed:
+        return ""
+    return (
+        f"{options.seconds:g} s are too short for {scenarios} scenarios: each gets one turn of {SHORTEST_SECONDS:g} s,"
+        f" so that this takes at least {needed:.1f} s, and shows little"
+    )
+
+
+def replay_command(config: pytest.Config, scenario: str, subject: str) -> str:
+    """The command up to the seed, for a shell. `scenario`: its path and name.
+
+    The seed of a part is derived from the one that was given. The printed one is the part's, so that a replay must not
+    be a part again, whatever the environment and the ini file say.
+    """
+    options = config.stash[OPTIONS_KEY]
+    words = ["cpugpu", "stress", scenario, f"--stress-device={bench(config).device}"]
+    if subject:
+        words.append(f"--stress-subject={subject}")
+    if options.part.of > 1 or config.getoption("--stress-shard") is not None:
+        words.append("--stress-shard=1/1")
+    return shlex.join(words)
 
 
 def _parse_seconds(text: str) -> float:

@@ -15,22 +15,29 @@ import inspect
 import json
 import os
 import sys
-import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cpugpu import settings
 from cpugpu.campaign import Entry, Item, Run, Shard, Target
-from cpugpu.device import Device
-from cpugpu.device.simulated import SimulatedDevice
-from cpugpu.hammer import Result, choose_device, hammer
-from cpugpu.job import Job, run_job
-from cpugpu.pytest_options import OPTIONS, Options, add_options, load_subject, read_options
-from cpugpu.report import item_text, outcome_table
+from cpugpu.errors import BadInput
+from cpugpu.hammer import Result, hammer
+from cpugpu.job import Job, process_began, run_job
+from cpugpu.pytest_options import (
+    BENCH_KEY,
+    OPTIONS,
+    OPTIONS_KEY,
+    add_options,
+    bench,
+    read_options,
+    refuse_beside_xdist,
+    replay_command,
+    too_short,
+)
+from cpugpu.report import is_report_of, item_text, outcome_table
 from cpugpu.rig import Scenario
 
 _PROPERTY = "cpugpu"
@@ -38,18 +45,8 @@ _PROPERTY = "cpugpu"
 _MARGIN_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What running a scenario needs: the device (a function of the seed) and the classes under test."""
-
-    make_device: Callable[[int], Device]
-    device: str
-    subjects: tuple[tuple[str, Callable[[], Any]], ...]
-
-
 _BEGAN_KEY = pytest.StashKey[float]()
-_OPTIONS_KEY = pytest.StashKey[Options]()
-_BENCH_KEY = pytest.StashKey[Bench]()
+_UNWRITTEN_KEY = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,22 +56,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options. The device and the subjects are looked for only if this run is about scenarios."""
-    config.stash[_BEGAN_KEY] = time.monotonic()
+    config.stash[_BEGAN_KEY] = process_began()  # to load plugins takes seconds, and they count
     config.addinivalue_line(
         "markers", "explore(seconds=10, strategy='auto', ...): how the fixture `explore` tries schedules in this test"
     )
-    with _told():
-        config.stash[_OPTIONS_KEY] = read_options(config)
+    with _told(ValueError):
+        config.stash[OPTIONS_KEY] = read_options(config)
         if _asked(config):
-            _bench(config)
+            refuse_beside_xdist(config)
+            bench(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """The device and the seed."""
-    if _BENCH_KEY not in config.stash:
+    if BENCH_KEY not in config.stash:
         return []
-    options = config.stash[_OPTIONS_KEY]
-    device = _bench(config).make_device(options.seed).describe()
+    options = config.stash[OPTIONS_KEY]
+    device = bench(config).make_device(options.seed).describe()
     part = f", part {options.part}" if options.part.of > 1 else ""
     return [f"cpugpu: device {device}", f"cpugpu: seed {options.seed}, {options.seconds:g} s in all{part}"]
 
@@ -82,7 +80,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """On the controller of pytest-xdist: all workers use the seed that it has printed."""
-    node.workerinput["cpugpu_seed"] = node.config.stash[_OPTIONS_KEY].seed
+    node.workerinput["cpugpu_seed"] = node.config.stash[OPTIONS_KEY].seed
 
 
 @pytest.fixture
@@ -99,7 +97,7 @@ def explore(request: pytest.FixtureRequest) -> Callable[..., Any]:
     options = dict(marker.kwargs) if marker is not None else {}
     seed = request.config.getoption("--stress-seed")
     if seed is not None:
-        options.setdefault("seed", request.config.stash[_OPTIONS_KEY].seed)
+        options.setdefault("seed", request.config.stash[OPTIONS_KEY].seed)
 
     def explored(scenario: Scenario, **more: Any) -> Verdict:
         verdict = explores(scenario, **{**options, **more})
@@ -120,7 +118,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the scenarios of other parts to them. In a worker of pytest-xdist, divide the time among the others."""
-    options = config.stash[_OPTIONS_KEY]
+    options = config.stash[OPTIONS_KEY]
     mine = [item for item in items if isinstance(item, StressItem)]
     if options.part.of > 1:
         taken = options.part.take(mine)
@@ -137,9 +135,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Run the scenarios as a campaign; pytest's loop then finds the results."""
+    if session.testsfailed and not session.config.option.continue_on_collection_errors:
+        return  # pytest's loop ends the run at once, for the same reason
     mine = [item for item in session.items if isinstance(item, StressItem)]
     if mine and not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
         _run_campaign(session.config, mine)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A report that was asked for and is not there is no success."""
+    if session.config.stash.get(_UNWRITTEN_KEY, False) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = 2
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -148,7 +154,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not results:
         return
     terminalreporter.section("outcomes")
-    if _BENCH_KEY not in config.stash:  # the header could not know; in the workers of pytest-xdist for instance
+    if BENCH_KEY not in config.stash:  # the header could not know; in the workers of pytest-xdist for instance
         terminalreporter.write_line(f"cpugpu: device {results[0].device}, seed {results[0].seed}")
     for result in results:
         terminalreporter.write_line(outcome_table(result), red=not result.passed)
@@ -160,30 +166,43 @@ class StressFile(pytest.Module):
     def collect(self) -> Iterator[StressItem]:
         """An item a scenario and subject."""
         try:
-            subjects = _bench(self.config).subjects
+            subjects = bench(self.config).subjects
         except ValueError as error:
             raise self.CollectError(f"cpugpu: {error}") from error
+        mine: list[tuple[str, str, Scenario]] = []
         for attribute, value in vars(self.obj).items():
             if not isinstance(value, Scenario) or value.module != self.obj.__name__:
                 continue
             if not subjects or not value.takes_subject:
-                yield self._item(value, attribute, "")
-                continue
-            for name, subject in subjects:
-                yield self._item(value.on(subject), attribute, name)
+                mine.append((attribute, "", value))
+            else:
+                mine += [(attribute, name, value.on(subject)) for name, subject in subjects]
+        for attribute, subject, scenario in mine:
+            alone = [each for _, other, each in mine if other in ("", subject)]
+            yield StressItem.from_parent(
+                self,
+                name=_name(attribute, subject, scenario, [each for _, _, each in mine]),
+                alone=_name(attribute, subject, scenario, alone),
+                scenario=scenario,
+                attribute=attribute,
+                subject=subject,
+            )
 
-    def _item(self, scenario: Scenario, attribute: str, subject: str) -> StressItem:
-        return StressItem.from_parent(
-            self, name=scenario.title, scenario=scenario, attribute=attribute, subject=subject
-        )
+
+def _name(attribute: str, subject: str, scenario: Scenario, among: Iterable[Scenario]) -> str:
+    """The title, or, where another scenario of the file has the same, what tells them apart: `hand_off[mine:Event]`."""
+    if sum(other.title == scenario.title for other in among) == 1:
+        return scenario.title
+    return f"{attribute}[{subject}]" if subject else attribute
 
 
 class StressItem(pytest.Item):
     """A scenario with its subject."""
 
-    def __init__(self, *, scenario: Scenario, attribute: str, subject: str, **kwargs: Any) -> None:
+    def __init__(self, *, scenario: Scenario, attribute: str, subject: str, alone: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scenario = scenario
+        self.alone = alone  # its name where its subject is the only one, as in a replay
         self.attribute = attribute  # its name in the module
         self.subject = subject
         self.seconds = 0.0
@@ -207,8 +226,8 @@ class StressItem(pytest.Item):
         missing = self.scenario.missing()
         if missing:
             return f"{self.scenario.subject_name} has no {' and no '.join(missing)}()"
-        options = self.config.stash[_OPTIONS_KEY]
-        return self.scenario.unfit(_bench(self.config).make_device(options.seed))
+        options = self.config.stash[OPTIONS_KEY]
+        return self.scenario.unfit(bench(self.config).make_device(options.seed))
 
     def target(self) -> Target:
         """What another process needs to find it."""
@@ -219,7 +238,7 @@ class StressItem(pytest.Item):
             module=self.scenario.module,
             name=self.attribute,
             subject=self.subject,
-            title=self.scenario.title,
+            title=self.name,
             story=story.partition("\n\n    $ ")[0],
             racy=self.scenario.racy,
         )
@@ -227,16 +246,14 @@ class StressItem(pytest.Item):
     def replay(self) -> str:
         """The command as it is typed where this run was started, up to the seed."""
         path = os.path.relpath(self.path, self.config.invocation_params.dir)
-        subject = f" --stress-subject={self.subject}" if self.subject else ""
-        device = self.config.stash[_OPTIONS_KEY].device
-        return f"cpugpu stress '{path}::{self.name}' --stress-device={device}{subject}"
+        return replay_command(self.config, f"{path}::{self.alone}", self.subject)
 
     def _hammered(self) -> Item:
-        options = self.config.stash[_OPTIONS_KEY]
+        options = self.config.stash[OPTIONS_KEY]
         result = hammer(
             self.scenario,
             seconds=self.seconds,
-            device=_bench(self.config).make_device(options.seed),
+            device=bench(self.config).make_device(options.seed),
             seed=options.seed,
             iteration=options.iteration,
         )
@@ -268,46 +285,34 @@ def _asked(config: pytest.Config) -> bool:
     return any(part.startswith("stress") for path in paths for part in path.parts)
 
 
-def _bench(config: pytest.Config) -> Bench:
-    """The device and the subjects, looked for once. `ValueError` for what is not there."""
-    bench = config.stash.get(_BENCH_KEY, None)
-    if bench is None:
-        settings.debug_mode(), settings.stall_seconds()  # a wrong one is better told here than by every scenario
-        options = config.stash[_OPTIONS_KEY]
-        make_device = choose_device(options.device, index=options.worker)
-        simulated = isinstance(make_device(options.seed), SimulatedDevice)
-        bench = config.stash[_BENCH_KEY] = Bench(
-            make_device=make_device,
-            device="sim" if simulated else "accelerator",
-            subjects=tuple((text, load_subject(text, config)) for text in options.subjects),
-        )
-    return bench
-
-
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Bad input is one line, and exit status 2."""
+def _told(kind: type[ValueError]) -> Iterator[None]:
+    """Bad input is one line, and exit status 2. Of a whole campaign only `BadInput` is: the rest would be a mistake."""
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         pytest.exit(f"cpugpu: {error}", returncode=2)
 
 
 def _run_campaign(config: pytest.Config, items: Sequence[StressItem]) -> None:
     """Run the scenarios, and hand each item what was found."""
-    options, bench = config.stash[_OPTIONS_KEY], _bench(config)
+    options, found = config.stash[OPTIONS_KEY], bench(config)
     reporter = config.pluginmanager.getplugin("terminalreporter")
     capture = config.pluginmanager.getplugin("capturemanager")
     fit = {item.nodeid: item for item in items if not item.unfit()}
-    with _told(), capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+    write: Callable[[str], None] = reporter.write_line if reporter else print
+    with _told(BadInput), capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        _check_distinct(items)
+        if tight := too_short(options, len(fit)):
+            write(f"cpugpu: {tight}")
         run = run_job(
             Job(
                 targets=[item.target() for item in fit.values()],
                 scenarios={nodeid: item.scenario for nodeid, item in fit.items()},
                 replays={nodeid: item.replay() for nodeid, item in fit.items()},
                 skipped=[(item.nodeid, item.unfit()) for item in items if item.nodeid not in fit],
-                device=bench.device,
-                description=bench.make_device(options.seed).describe(),
+                device=found.device,
+                description=found.make_device(options.seed).describe(),
                 seed=options.seed,
                 iteration=options.iteration,
                 seconds=options.seconds,
@@ -317,10 +322,19 @@ def _run_campaign(config: pytest.Config, items: Sequence[StressItem]) -> None:
                 ray=options.ray,
                 began=config.stash[_BEGAN_KEY],
             ),
-            write=reporter.write_line if reporter else print,
+            write=write,
         )
     for item in run.items:
         fit[item.target.nodeid].outcome = item
+    config.stash[_UNWRITTEN_KEY] = options.report is not None and not is_report_of(run, options.report)
+
+
+def _check_distinct(items: Sequence[StressItem]) -> None:
+    """What was found is handed out by nodeid; of two with the same one a failure would be lost."""
+    names = Counter(item.nodeid for item in items)
+    twice = [nodeid for nodeid, times in names.items() if times > 1]
+    if twice:
+        raise BadInput(f"{twice[0]} was collected more than once; results could not be told apart")
 
 
 def _results(stats: Iterable[Iterable[Any]]) -> Iterator[Result]:

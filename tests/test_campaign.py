@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import resource
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -151,27 +153,6 @@ def test_a_shard_has_a_device_of_its_own_unless_it_needs_two(monkeypatch: pytest
     assert work._device(shard, scenario(accept=["done"])(lambda rig: "done")) == "accelerator"
     assert work._device(shard, scenario(only=["two devices"])(lambda rig: "done")) == "accelerator"
     assert given == [1, None]
-
-
-def test_a_shard_ends_when_nobody_watches_it_any_more(tmp_path: Path) -> None:
-    """The end of the pipe is the end of the process: no shard outlives its campaign, however that has died."""
-    path = tmp_path / "stress_pid.py"
-    pids = tmp_path / "pids"
-    path.write_text(
-        "import os, signal\nfrom cpugpu import scenario\n"
-        f"@scenario\ndef pid(rig):\n    os.mkfifo({str(pids)!r} + '.gone')\n"
-        f"    held = os.open({str(pids)!r}, os.O_WRONLY)\n    signal.pause()\n"
-    )
-    os.mkfifo(pids)
-    executor = LocalProcesses(1)
-    executor.submit(dataclasses.replace(template(), target=Target("pid", str(path), "stress_pid", "pid"), seconds=60.0))
-    with open(pids, "rb") as ours:  # the shard holds the other end
-        running = executor._running[0]
-        running.pipe.close()
-        assert ours.read() == b"", "the end of the shard is the end of the file"
-    running.process.join()
-    executor._running.clear()
-    executor.close()
 
 
 # -- the time ------------------------------------------------------------------------------------------------------
@@ -383,6 +364,62 @@ def test_a_scenario_that_never_ran_has_not_passed() -> None:
     item = Run([HEADER], []).items[0]
     assert item.result is None
     assert not item.passed
+
+
+def test_what_comes_after_damage_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], lines[1][:50] + b"\n", b"nonsense\n", b"\n", *lines[1:]]))
+    with pytest.raises(ResultsError, match="line 2 is no line of results") as caught:
+        read(path)
+    assert "; 0 results before it were read and 2 after it; 2 lines could not be read" in str(caught.value)
+    assert caught.value.run == Run([HEADER], ENTRIES)
+
+
+def test_a_line_that_finds_no_room_costs_no_other(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.jsonl")
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, most))
+    try:
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            append(path, ENTRIES[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.ENOSPC, "what makes it a full disk in the report"
+    assert not path.read_bytes().endswith(b"\n"), "there was no room for that either"
+    written(path)
+    with pytest.raises(ResultsError, match="line 4 is no line of results") as damaged:
+        read(path)
+    assert damaged.value.run == Run([HEADER, HEADER], ENTRIES * 2)
+
+
+def test_a_line_that_was_cut_is_ended_where_that_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "r.jsonl")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:20]))
+    with pytest.raises(OSError, match="No space left on device"):
+        append(path, ENTRIES[0])
+    monkeypatch.undo()
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_writer_that_comes_in_behind_a_line_that_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other's half line is appended after this one has been opened, and before it is written."""
+    path = written(tmp_path / "r.jsonl")
+    write, halves = os.write, iter([b'{"version": 1, "ki', b'{"ver'])
+
+    def late(descriptor: int, data: bytes) -> int:
+        if half := next(halves, b""):
+            with path.open("ab") as other:
+                other.write(half)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", late)
+    append(path, ENTRIES[0])
+    monkeypatch.undo()
+    with pytest.raises(ResultsError, match="line 4 is no line of results") as damaged:
+        read(path)
+    assert damaged.value.run.entries == [*ENTRIES, ENTRIES[0]]
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:

@@ -182,11 +182,14 @@ def test_it_goes_on_with_the_simulated_device_where_it_may(tmp_path: Path) -> No
     run = gpu_stress(tmp_path / "out", python, REQUIRE_GPU="0", **settings)
     assert run.returncode == 0
     assert "simulated" in run.stdout.splitlines()[0]
-    conformance, stress, *others = [line for line in run.stdout.splitlines() if line.startswith("ran")]
+    conformance, mutants, stress, *others = [line for line in run.stdout.splitlines() if line.startswith("ran")]
+    # The report of the campaign is rendered at its end, and shows the mutant matrix that lies there then.
+    assert mutants.startswith("ran -m stress.mutants ")
+    assert f"--json {tmp_path}/out/stress/mutants.json" in mutants
     assert "-p cpugpu.pytest_plugin tests/conformance -k sim" in conformance
     assert "--stress-device=sim --stress-seconds=7" in stress
     assert f"--stress-report={tmp_path}/out/stress --stress-shard=2/3" in stress
-    assert [line.split()[2] for line in others] == ["cpugpu", "stress.mutants", "stress.soak"]
+    assert [line.split()[2] for line in others] == ["cpugpu", "stress.soak"]
     assert "--hand-offs 5 --device auto" in others[-1]
     assert (tmp_path / "out" / "log.txt").read_text().count("ran") == 5
 
@@ -223,7 +226,7 @@ def test_the_report_job_tells_the_result(tmp_path: Path, status: int, style: str
     run = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == status
     assert (tmp_path / "told").read_text().splitlines() == [
-        "agent artifact download shard-*/stress/results.jsonl .",
+        "agent artifact download shard-*/stress/*.json* .",
         f"agent annotate --context stress --style {style}",
         "2 scenarios; merge stress-report shard-0/stress shard-1/stress",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,21 @@ import pytest
 import cpugpu
 from cpugpu.cli import main
 from tests.test_plugin import MINE
+
+#: Its end takes longer than the quarter of a second that subprocess.run() would grant it.
+INTERRUPTED = """
+import os, signal, time
+from pathlib import Path
+
+def pytest_runtest_call(item):
+    os.killpg(os.getpgid(0), signal.SIGINT)
+    while True:
+        time.sleep(0)
+
+def pytest_sessionfinish(session):
+    time.sleep(0.6)
+    Path("ended").write_text("whole")
+"""
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -44,6 +60,28 @@ def test_an_option_s_value_is_no_path(tmp_path: Path) -> None:
 
 def test_the_exit_status_is_pytest_s(tmp_path: Path) -> None:
     assert run("stress", "--stress-seconds=-1", cwd=tmp_path).returncode == 2
+
+
+def test_control_c_is_answered_by_pytest_in_its_own_time(tmp_path: Path, control_c: None) -> None:
+    """Both processes get the interrupt, as from a terminal."""
+    (tmp_path / "conftest.py").write_text(INTERRUPTED)
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    done = subprocess.run(
+        [sys.executable, "-m", "cpugpu", "stress", "test_it.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "ended").read_text() == "whole"
+
+
+def test_a_pytest_that_a_signal_ends_is_told_as_a_shell_does(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import os, signal\ndef test_it(): os.kill(os.getpid(), signal.SIGKILL)")
+    assert run("stress", "test_it.py", cwd=tmp_path).returncode == 128 + signal.SIGKILL
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cpugpu import CpuGpuEvent, ProducerFailed, scenario
 from cpugpu.device import using
-from cpugpu.explore import lines
+from cpugpu.explore import attributes, lines
 from cpugpu.explore.happens_before import Order
 from cpugpu.explore.instrument import PROBES
 from cpugpu.explore.lines import traced
@@ -138,7 +138,7 @@ def test_a_list_is_changed_through_the_attribute_that_holds_it(strategy: Any) ->
 
 
 def test_a_footprint_that_takes_every_load_for_a_read_misses_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines._World, "_is_fixed", lambda *_: True)
+    monkeypatch.setattr(attributes.World, "_is_fixed", lambda *_: True)
     found = exploration(twice(Counter.last, lambda counter: tuple(counter.items)), Dpor(), Counter)
     assert found.outcomes == {(0, 1)}
 

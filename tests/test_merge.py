@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cpugpu.campaign import append, read
 from cpugpu.cli import main
+from tests.e2e.report_sample import MATRIX
 from tests.test_campaign import ENTRIES, HEADER, written
 from tests.test_plugin import MINE, SUBJECTS
 
@@ -24,6 +26,10 @@ def folders(tmp_path: Path) -> list[Path]:
     return made
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def merged(folders: list[Path]) -> tuple[int, Path]:
     out = folders[0].parent / "out"
     return main(["merge", str(out), *map(str, folders)]), out
@@ -35,7 +41,9 @@ def test_two_machines_are_joined(folders: list[Path], capsys: pytest.CaptureFixt
     run = read(out / "results.jsonl")
     assert (len(run.headers), len(run.entries)) == (2, 4)
     assert json.loads((out / "results.json").read_text())
-    assert {path.name for path in out.iterdir()} == {"results.jsonl", "index.html", "junit.xml", "results.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "results.jsonl", "merged.json", "index.html", "junit.xml", "results.json"
+    }  # fmt: skip
     told = capsys.readouterr().out
     assert "s[C]: FAILED (20 executions" in told
     assert "1 scenarios in 2 parts, 1 failed" in told
@@ -73,6 +81,97 @@ def test_the_result_is_no_folder_of_those_given(folders: list[Path], capsys: pyt
     assert main(["merge", str(folders[0]), *map(str, folders)]) == 2
     assert "name another one for the result" in capsys.readouterr().err
     assert (folders[0] / "results.jsonl").read_bytes() == before
+
+
+def test_a_forgotten_result_deletes_no_part(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """`cpugpu merge one two`: what is meant as a part would be the folder for the result."""
+    before = contents(folders[0])
+    assert main(["merge", *map(str, folders)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert "one/results.jsonl holds results that no merge has made" in errors[0]
+    assert "name a new one" in errors[0]
+    assert contents(folders[0]) == before
+
+
+def test_nothing_is_written_where_nothing_was_read(
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = merged(folders)
+    before = contents(out)
+    capsys.readouterr()
+    for target in (out, tmp_path / "new"):
+        assert main(["merge", str(target), str(tmp_path / "nowhere")]) == 2
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 1
+        assert "nowhere: No such file or directory; there is nothing to join, and nothing was written" in errors[0]
+    assert contents(out) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_merge_has_made_may_be_made_anew(folders: list[Path]) -> None:
+    merged(folders)
+    status, out = merged(folders[:1])
+    assert status == 1
+    assert len(read(out / "results.jsonl").headers) == 1
+
+
+def test_a_campaign_in_the_folder_of_a_merge_is_not_overwritten(
+    folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = merged(folders)
+    append(out / "results.jsonl", ENTRIES[0])
+    before = contents(out)
+    assert merged(folders)[0] == 2
+    assert "holds results that no merge has made" in capsys.readouterr().err
+    assert contents(out) == before
+
+
+def test_a_disk_that_is_full_leaves_the_last_merge(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, out = merged(folders)
+    before = contents(out)
+
+    def full(path: Path, record: object) -> None:
+        if path.exists():
+            raise OSError(28, "No space left on device")
+        append(path, record)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cpugpu.report.merge.append", full)
+    assert merged(folders)[0] == 2
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("again", ["one", "one/results.jsonl", "two/../one", "link"])
+def test_a_part_that_is_given_twice_is_not_counted_twice(
+    folders: list[Path], tmp_path: Path, again: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(folders[0])
+    status, out = merged([*folders, tmp_path / again])
+    assert status == 2
+    assert "is given twice; its results would be counted twice" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_result(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    file = folders[0].parent / "out"
+    file.write_text("mine")
+    assert merged(folders)[0] == 2
+    assert capsys.readouterr().err == f"cpugpu: {file} is a file; the first argument is the folder for the result\n"
+    assert file.read_text() == "mine"
+
+
+def test_the_newest_mutant_matrix_is_taken_over(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, device, age in zip(folders, ("newer", "older"), (100, 200), strict=True):
+        path = folder / "mutants.json"
+        path.write_text(json.dumps({**MATRIX, "device": device}))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    _, out = merged(folders)
+    assert f"there are 2 files mutants.json; the newest is taken, {folders[0]}/mutants.json" in capsys.readouterr().out
+    assert json.loads((out / "mutants.json").read_text())["device"] == "newer"
+    assert "mutant-table" in (out / "index.html").read_text()
+    os.utime(folders[1] / "mutants.json", (1e9, 1e9))  # measured again
+    merged(folders)
+    assert json.loads((out / "mutants.json").read_text())["device"] == "older"
 
 
 def test_all_that_passed_is_status_0(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from cpugpu.rig import HANG, Scenario
 
 #: A scenario's fair share is given in so many turns, if all weigh the same.
 _TURNS = 2
-_SHORTEST_SECONDS = 0.05
+SHORTEST_SECONDS = 0.05
 _RARE_SHARE = 0.01
 _FAILED_LAST_TIME, _PROMISING, _DECIDED = 3.0, 2.0, 0.25
 #: An execution that hangs takes so much longer than its turn; such a scenario is not started near the end.
@@ -72,7 +72,7 @@ class Budget:
         self._accounts = {
             target.nodeid: _account(target, scenarios[target.nodeid], target.nodeid in recent) for target in targets
         }
-        self._turn = max(_SHORTEST_SECONDS, seconds * width / max(1, len(targets)) / _TURNS)
+        self._turn = max(SHORTEST_SECONDS, seconds * width / max(1, len(targets)) / _TURNS)
 
     def next(self, now: float) -> tuple[Target, float] | None:
         """Whose turn it is, and for how many seconds; None while there is nobody to give a turn to."""
@@ -83,12 +83,12 @@ class Budget:
             account = min(fresh, key=lambda account: (not account.can_hang, not account.failed_last_time))
         else:
             waiting = [account for account in waiting if left > _HANG_SECONDS or not account.can_hang]
-            if not waiting or left < _SHORTEST_SECONDS:
+            if not waiting or left < SHORTEST_SECONDS:
                 return None
             account = min(waiting, key=lambda account: account.given / account.weight)
         # If the first turns are late they get shorter, so that everyone still has one in time.
         share = left * self._width / len(fresh) if fresh else left
-        turn = max(_SHORTEST_SECONDS, min(self._turn, share, left))
+        turn = max(SHORTEST_SECONDS, min(self._turn, share, left))
         account.running = True
         account.turns += 1
         return account.target, turn

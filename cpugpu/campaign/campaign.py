@@ -78,13 +78,17 @@ def run(
     replays: Mapping[str, str],
     observers: Sequence[Observer] = (),
     began: float | None = None,
+    into: Run | None = None,
 ) -> Run:
     """Run shards until `plan` has none left. `template` has what all shards share; its seed is the first one's.
 
     `replays`: the command up to the seed, by nodeid. `began`: when the time started to run, of `time.monotonic()`.
+    `into`: the run that gets the entries as they come, so that an interrupted caller has them.
     """
-    entries = list(_entries(plan, executor, template, replays, observers, time.monotonic() if began is None else began))
-    return Run(entries=entries)
+    found = Run() if into is None else into
+    for entry in _entries(plan, executor, template, replays, observers, time.monotonic() if began is None else began):
+        found.entries.append(entry)
+    return found
 
 
 def _entries(

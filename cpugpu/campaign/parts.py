@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cpugpu import settings
+from cpugpu.errors import BadInput
 
 _T = TypeVar("_T")
 
@@ -41,5 +42,5 @@ def parse_part(text: str) -> Part:
     match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
     part = Part(int(match[1]), int(match[2])) if match else Part(0)
     if not 1 <= part.number <= part.of:
-        raise ValueError(f"--stress-shard={text}: allowed is I/N with I from 1 to N, 2/8 for instance")
+        raise BadInput(f"--stress-shard={text}: allowed is I/N with I from 1 to N, 2/8 for instance")
     return part

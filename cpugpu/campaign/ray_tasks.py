@@ -15,6 +15,7 @@ from cpugpu.campaign import work
 from cpugpu.campaign.local import SILENCE_SECONDS, LocalProcesses
 from cpugpu.campaign.results import Entry, Fault, Shard
 from cpugpu.campaign.work import Progress
+from cpugpu.errors import BadInput
 
 #: How often Ray runs a task again whose worker has died.
 _RETRIES = 3
@@ -27,7 +28,7 @@ class RayTasks:
     """Runs up to `width` shards at once on the cluster at `address`, a GPU each with `gpu`, else a CPU each.
 
     `address`: `auto` for the cluster that this machine belongs to, `HOST:PORT`, or `local` for one that is started here
-    and ended with this object. `ValueError` where Ray is not installed or nobody answers. `width` None: as many as the
+    and ended with this object. `BadInput` where Ray is not installed or nobody answers. `width` None: as many as the
     cluster has room for. `silence`: as of `LocalProcesses`.
     """
 
@@ -40,7 +41,7 @@ class RayTasks:
         room = int(resources.get(kind, 0))
         if not room:
             self._ray.shutdown()
-            raise ValueError(f"--stress-ray={address}: the cluster has no {kind}")
+            raise BadInput(f"--stress-ray={address}: the cluster has no {kind}")
         self.width = width or room
         needs = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": 1}
         self._task: Any = self._ray.remote(max_retries=_RETRIES, **needs)(_watch)
@@ -60,6 +61,7 @@ class RayTasks:
         """Cancel what still runs, and leave the cluster."""
         for reference in self._shards:
             self._ray.cancel(reference, force=True)
+        self._shards.clear()
         self._ray.shutdown()
 
     def _entry(self, reference: Any) -> Entry:
@@ -93,7 +95,7 @@ def _connect(address: str) -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ValueError(f"--stress-ray={address} needs Ray: pip install 'cpugpu[ray]'") from error
+        raise BadInput(f"--stress-ray={address} needs Ray: pip install 'cpugpu[ray]'") from error
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False, "configure_logging": False}
     if address == "local":
         ray.init(address="local", include_dashboard=False, **quiet)
@@ -104,7 +106,7 @@ def _connect(address: str) -> Any:
             socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
         ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise BadInput(
             f"--stress-ray={address}: nobody answers ({_first_line(error)});"
             " allowed are auto on a machine of the cluster, HOST:PORT of its head, and local"
         ) from error

@@ -1,15 +1,18 @@
 """The file that a campaign leaves: a line of JSON for its start and for each shard, appended as they come.
 
 Whoever is killed, what was appended stays readable. A line is written with one call of the system, so that several
-processes may append to one file; on network file systems that is not guaranteed, so give each machine its own.
+processes may append to one file; on network file systems that is not guaranteed, so give each machine its own. A disk
+that is full costs the line that found no room, and no other.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +24,7 @@ NAME = "results.jsonl"
 
 
 class ResultsError(ValueError):
-    """A file that is no file of results, of another version, or cut. `entries` is what could be read before that."""
+    """A file that is no file of results, of another version, or damaged. `run` is what could be read of it."""
 
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
@@ -122,13 +125,23 @@ class Run:
 
     @property
     def items(self) -> list[Item]:
-        """An item a scenario and subject, in the order in which they were planned. Those that never ran included."""
+        """An item a scenario and subject, in the order in which they were planned. Those that never ran included.
+
+        What parts have seen on different devices is not added up: an item each then, whose title says which.
+        """
         targets = {target.nodeid: target for header in self.headers for target in header.targets}
         targets.update({entry.shard.target.nodeid: entry.shard.target for entry in self.entries})
-        by_target: dict[str, list[Entry]] = {nodeid: [] for nodeid in targets}
+        by_target: dict[str, dict[str, list[Entry]]] = {nodeid: {} for nodeid in targets}
         for entry in self.entries:
-            by_target[entry.shard.target.nodeid].append(entry)
-        return [_item(targets[nodeid], entries) for nodeid, entries in by_target.items()]
+            by_target[entry.shard.target.nodeid].setdefault(entry.shard.device, []).append(entry)
+        items = []
+        for nodeid, by_device in by_target.items():
+            for device, entries in (by_device or {"": []}).items():
+                target = targets[nodeid]
+                if len(by_device) > 1:
+                    target = dataclasses.replace(target, title=f"{target.title or nodeid} on {device}")
+                items.append(_item(target, entries))
+        return items
 
     @property
     def passed(self) -> bool:
@@ -141,39 +154,61 @@ def append(path: str | os.PathLike[str], record: Header | Entry) -> None:
     kind = "header" if isinstance(record, Header) else "entry"
     data: dict[str, Any] = {"version": VERSION, "kind": kind, **_plain(record)}
     line = json.dumps(data).encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        if os.write(descriptor, line) != len(line):
-            raise OSError(f"{os.fspath(path)} is full: a line was cut")
+        while os.write(descriptor, line) == len(line):
+            if _begins_a_line(descriptor, len(line)):
+                return
+            # It has got behind a line that somebody could not finish, and is damaged with it: once more.
+        with suppress(OSError):
+            os.write(descriptor, b"\n")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
     finally:
         os.close(descriptor)
 
 
+def _begins_a_line(descriptor: int, length: int) -> bool:
+    """Does what was just appended begin a line? Looked at afterwards, for other writers may come in before."""
+    before = os.lseek(descriptor, 0, os.SEEK_CUR) - length - 1
+    return before < 0 or os.pread(descriptor, 1, before) == b"\n"
+
+
 def read(path: str | os.PathLike[str]) -> Run:
-    """The run that a file holds. `ResultsError`, with what could be read, for a file that is cut or not ours."""
-    run = Run()
+    """The run that a file holds. `ResultsError`, with all that could be read, where something could not."""
+    run, first, before, unread = Run(), "", 0, 0
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            where = f"{os.fspath(path)}, line {number}"
-            kept = f"; {len(run.entries)} results before it were read"
-            if not line.endswith(b"\n"):
-                raise ResultsError(f"{where} is cut in the middle{kept}", run)
-            try:
-                data = json.loads(line)
-                version = data.pop("version")
-                if version != VERSION:
-                    raise ResultsError(f"{where} is of version {version!r}; this cpugpu reads version {VERSION}", run)
-                if data.pop("kind") == "header":
-                    run.headers.append(_header(data))
-                else:
-                    run.entries.append(_entry(data))
-            except ResultsError:
-                raise
-            except Exception as error:
-                raise ResultsError(
-                    f"{where} is no line of results ({type(error).__name__}: {error}){kept}", run
-                ) from error
+            if line == b"\n":  # the end of a line that somebody else could not finish
+                continue
+            wrong = _read_line(line, run)
+            if wrong:
+                unread += 1
+                if not first:
+                    first, before = f"{os.fspath(path)}, line {number} {wrong}", len(run.entries)
+    if first:
+        after = len(run.entries) - before
+        kept = f"{before} results before it were read" + (f" and {after} after it" if after else "")
+        rest = f"; {unread} lines could not be read" if unread > 1 else ""
+        raise ResultsError(f"{first}; {kept}{rest}", run)
     return run
+
+
+def _read_line(line: bytes, run: Run) -> str:
+    """Add what a line holds to `run`; returns what is wrong with it."""
+    if not line.endswith(b"\n"):
+        return "is cut in the middle"
+    try:
+        data = json.loads(line)
+        version = data.pop("version")
+        if version != VERSION:
+            return f"is of version {version!r}; this cpugpu reads version {VERSION}"
+        if data.pop("kind") == "header":
+            run.headers.append(_header(data))
+        else:
+            run.entries.append(_entry(data))
+    except Exception as error:
+        return f"is no line of results ({type(error).__name__}: {error})"
+    return ""
 
 
 def merge(runs: Sequence[Run]) -> Run:
@@ -211,12 +246,13 @@ def _entry(data: dict[str, Any]) -> Entry:
 def _item(target: Target, entries: list[Entry]) -> Item:
     results = [entry.result for entry in entries if entry.result is not None]
     result = combine(results) if results else None
+    if result is not None and target.title:
+        result.title = target.title  # with what tells it from others of that name
     faults = [entry for entry in entries if entry.fault is not None]
     replays = [
-        f"{entry.replay} --stress-seed={failure.seed}@{failure.iteration}"
+        f"{next(entry.replay for entry in entries if entry.result is not None and failure in entry.result.failures)}"
+        f" --stress-seed={failure.seed}@{failure.iteration}"
         for failure in (result.failures if result is not None else ())
-        for entry in entries
-        if entry.result is not None and failure in entry.result.failures
     ]
     replays += [f"{entry.replay} --stress-seed={entry.shard.seed}" for entry in faults]
     return Item(target, result, faults, replays)

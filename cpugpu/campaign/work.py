@@ -1,7 +1,7 @@
 """What the process of a shard does: look the scenario up, hammer it, say how it goes, append the result.
 
 It talks to the process that watches it by a pipe, and keeps nothing to itself: what it has measured is in the file
-before it is told. When the other end of the pipe is gone, so is this process.
+before it is told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -28,6 +27,8 @@ from cpugpu.rig import Scenario
 
 #: How often a shard tells how far it is, in seconds.
 _TELL_SECONDS = 0.2
+#: What a write fails with that finds no room: on the disk, in the user's quota, in what a file may hold.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUT_OF_MEMORY = ("raises MemoryError", "raises OutOfMemoryError")
 
 
@@ -42,22 +43,24 @@ class Progress:
 
 def main(shard: Shard, pipe: Connection, said: str) -> None:
     """Run a shard in this process. `said` is the file that takes what it prints, and its stacks if it crashes."""
+    os.setsid()  # what it starts belongs to its group, and is ended with it
+    os.set_inheritable(pipe.fileno(), False)
+    os.register_at_fork(after_in_child=pipe.close)  # nobody else may hold it, or speak for the shard
+    _say(pipe, Progress(shard.number, 0, {}))
     descriptor = os.open(said, os.O_WRONLY | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     faulthandler.enable(descriptor)
-    threading.Thread(target=_end_with, args=(pipe,), name="cpugpu shard", daemon=True).start()
-    pipe.send(Progress(shard.number, 0, {}))
     told = time.monotonic()
 
     def tell(outcomes: Mapping[str, int]) -> None:
         nonlocal told
         now = time.monotonic()
-        if now - told > _TELL_SECONDS:
+        if now - told > _TELL_SECONDS or pipe.closed:
             told = now
-            pipe.send(Progress(shard.number, sum(outcomes.values()), dict(outcomes)))
+            _say(pipe, Progress(shard.number, sum(outcomes.values()), dict(outcomes)))
 
-    pipe.send(run(shard, tell))
+    _say(pipe, run(shard, tell))
     sys.stdout.flush()
     os._exit(0)  # threads that hang, and the driver's own, must not hold it up
 
@@ -93,7 +96,7 @@ def keep(entry: Entry) -> Entry:
     try:
         append(entry.shard.results, entry)
     except OSError as error:
-        kind = "disk full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "crashed"
+        kind = "disk full" if error.errno in _FULL else "crashed"
         before = f"{entry.fault.kind}: {entry.fault.text}; and " if entry.fault else ""
         return Entry(
             entry.shard,
@@ -155,9 +158,9 @@ def _fault_in(result: Result) -> Fault | None:
     return None
 
 
-def _end_with(pipe: Connection) -> None:
-    """End this process when the one that watches it has ended."""
+def _say(pipe: Connection, message: Progress | Entry) -> None:
+    """Tell the watcher. Where that is impossible it has died, or this is a fork of the shard: nothing is left to do."""
     try:
-        pipe.recv()
-    except (EOFError, OSError):
+        pipe.send(message)
+    except OSError:
         os._exit(1)

@@ -1,51 +1,34 @@
 """Lines as steps: `traced(classes)` shows races on plain attributes, which have no stand-in.
 
 The functions of the classes run with a call before each line (`instrument.py`). If the line touches something that
-another thread may touch too, it is a step. Loading an attribute reads it, and writes it where the value can be changed
-through it, as a list can; what has steps of its own (a lock, a stream, an object of a traced class) cannot.
+another thread may touch too (`attributes.py`), it is a step.
 
 A line with an operation in it is more than one step: `self.taken = self.lock.acquire(False)` stores after the
 operation, within that one's step. So every step that a thread takes while lines of it are under way touches what those
 lines touch.
-
-Attributes are those of an object of a traced class, named when its `__init__` begins: that name is the same in every
-schedule. All other objects of one class share a name, for who sees them first depends on the schedule.
 """
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
 import os
 import sys
 import types
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from types import CodeType, FrameType, FunctionType
+from typing import Any, TypeVar
 
 import greenlet
 
+from cpugpu.explore.attributes import BARE, Known, World, is_modelled
 from cpugpu.explore.execution import Execution, OutsideExploration, Thread, current
 from cpugpu.explore.instrument import PROBES, Site, Source, Touch, code_for, instrument
-from cpugpu.explore.operation import READ, WRITE, Access, Footprint, Operation, Resource
+from cpugpu.explore.operation import Footprint, Operation
 
 T = TypeVar("T")
 
-_ABSENT = object()
-_CONTAINERS = (list, dict, set, bytearray, deque)
-_IMMUTABLE = (
-    *(type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)),
-    *(BaseException, type, ModuleType, enum.Enum, property),
-    *(FunctionType, types.MethodType, types.MethodDescriptorType, types.WrapperDescriptorType),
-    *(types.MethodWrapperType, types.ClassMethodDescriptorType, staticmethod, classmethod),
-)
-#: What is defined in these has steps of its own.
-_MODELLED = ("cpugpu.explore.", "cpugpu.device.simulated.")
-_SEEN = ("abc", "threading")  # and these are replaced, or add nothing
-_BARE = (object, Generic, Protocol)
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 #: Files that are none: functions that data classes, named tuples and attrs have made.
 _GENERATED = ("<string>", "<attrs generated", "<lambda>", "<namedtuple")
@@ -92,13 +75,9 @@ def _bases(classes: Sequence[type]) -> list[type]:
     found: dict[type, None] = {}
     for each in classes:
         for base in each.__mro__:
-            if base is each or not (base in _BARE or _is_modelled(base) or _is_standard(base)):
+            if base is each or not (base in BARE or is_modelled(base) or _is_standard(base)):
                 found[base] = None
     return list(found)
-
-
-def _is_modelled(kind: type) -> bool:
-    return kind.__module__.startswith(_MODELLED)
 
 
 def _is_standard(kind: type) -> bool:
@@ -174,7 +153,7 @@ class _Within(Operation):
 
     __slots__ = ("_known", "_lines", "_operation", "_world")
 
-    def __init__(self, operation: Operation, lines: Sequence[_Open], world: _World) -> None:
+    def __init__(self, operation: Operation, lines: Sequence[_Open], world: World) -> None:
         self.label = operation.label
         self.enabled = operation.enabled
         self.timeout = operation.timeout
@@ -204,7 +183,7 @@ class _Probes:
         self.classes = _bases(classes)
         self.functions: dict[FunctionType, Source] = {}
         self._sites: list[Site] = []
-        self._world: _World | None = None
+        self._world: World | None = None
         sources: dict[str, Source | None] = {}
         for kind in self.classes:
             functions = list(_functions(kind))
@@ -222,16 +201,20 @@ class _Probes:
                 except (OSError, TypeError):
                     raise _no_source(kind) from None
         touches = list(self._touches())
-        self.declared = {name for source in sources.values() if source is not None for name in source.declared}
-        self.stored = {touch.attribute for touch in touches if touch.stores}
-        #: Attributes of objects that the code does not name: who touches one of that name touches all of them.
-        self.anybodys = {
-            touch.attribute
-            for touch in touches
-            if touch.attribute
-            and not touch.root
-            and (touch.stores or not touch.called or touch.attribute in self.stored)
-        }
+        stored = {touch.attribute for touch in touches if touch.stores}
+        self.known = Known(
+            classes=self.classes,
+            functions=self.functions,
+            stored=stored,
+            declared={name for source in sources.values() if source is not None for name in source.declared},
+            anybodys={
+                touch.attribute
+                for touch in touches
+                if touch.attribute
+                and not touch.root
+                and (touch.stores or not touch.called or touch.attribute in stored)
+            },
+        )
 
     def codes(self) -> Iterator[tuple[FunctionType, CodeType]]:
         """The functions, and the code that they are to run."""
@@ -277,7 +260,7 @@ class _Probes:
             frame, site = sys._getframe(1), self._sites[number]  # noqa: SLF001
             world = self._the_world(current())
             touched = world.footprint(site, frame)
-            world.lines(thread).open(frame, site).before = touched
+            _lines(thread, world).open(frame, site).before = touched
             world.execution.touch(*touched)
         return value
 
@@ -326,13 +309,13 @@ class _Probes:
             if isinstance(thread.within, _Lines):
                 thread.within.close(frame)
             return
-        line = world.lines(thread).open(frame, site)
+        line = _lines(thread, world).open(frame, site)
         execution.step(Operation(site.label, ()))
         line.before = world.footprint(site, frame)
 
-    def _the_world(self, execution: Execution) -> _World:
+    def _the_world(self, execution: Execution) -> World:
         if self._world is None or self._world.execution is not execution:
-            self._world = _World(execution, self)
+            self._world = World(execution, self.known)
         return self._world
 
 
@@ -356,7 +339,7 @@ class _Each:
 class _Lines:
     """The lines of a thread that are under way, one a function. Called with an operation, it puts that into them."""
 
-    def __init__(self, thread: Thread, world: _World) -> None:
+    def __init__(self, thread: Thread, world: World) -> None:
         self._thread = thread
         self._world = world
         self._lines: list[_Open] = []
@@ -384,6 +367,13 @@ class _Lines:
         return _Within(operation, self._lines, self._world) if self._lines else operation
 
 
+def _lines(thread: Thread, world: World) -> _Lines:
+    """The lines of a thread."""
+    if not isinstance(thread.within, _Lines):
+        thread.within = _Lines(thread, world)
+    return thread.within
+
+
 def _thread() -> Thread | None:
     """The thread of an exploration that calls. None where none does, or where it only unwinds."""
     try:
@@ -391,188 +381,6 @@ def _thread() -> Thread | None:
     except OutsideExploration:
         return None
     return None if execution.over else execution.thread_of.get(greenlet.getcurrent())
-
-
-# -- what a line touches ---------------------------------------------------------------------------------------------
-
-
-class _World:
-    """The names of objects in one execution, and what lines touch there."""
-
-    def __init__(self, execution: Execution, probes: _Probes) -> None:
-        self.execution = execution
-        self._probes = probes
-        self._names: dict[int, tuple[tuple[object, ...], str, object]] = {}  # with the object, so that it stays
-        self._resources: dict[tuple[object, ...], Resource] = {}
-
-    def lines(self, thread: Thread) -> _Lines:
-        """The lines of a thread."""
-        if not isinstance(thread.within, _Lines):
-            thread.within = _Lines(thread, self)
-        return thread.within
-
-    def name(self, thing: object, thread: Thread) -> None:
-        """Give an object a name: it is made by `thread`."""
-        if id(thing) not in self._names:
-            key = (*thread.key, thread.made(), "object")
-            self._names[id(thing)] = (key, f"{type(thing).__name__} {'.'.join(map(str, key[:-1]))}", thing)
-
-    def footprint(self, site: Site, frame: FrameType) -> Footprint:
-        """What a line of `frame` touches now."""
-        found: dict[Resource, Access] = {}
-        variables, namespace = frame.f_locals, frame.f_globals
-        for touch in site.touches:
-            if not touch.attribute:
-                self._variable(found, touch, variables, namespace)
-            else:
-                self._attribute(found, touch, variables, namespace)
-        return tuple(found.items())
-
-    def _variable(
-        self,
-        found: dict[Resource, Access],
-        touch: Touch,
-        variables: Mapping[str, Any],
-        namespace: dict[str, Any],
-    ) -> None:
-        name = touch.root
-        is_global = name not in variables and (name in namespace or touch.stores)
-        value = variables.get(name, namespace.get(name, _ABSENT))
-        if touch.stores or name in self._probes.declared or isinstance(value, _CONTAINERS):
-            where = namespace.get("__name__") if is_global else "a function"
-            access = WRITE if touch.stores or not self._is_fixed(value) else READ
-            _add(found, self._resource(("variable", where, name), name), access)
-
-    def _attribute(
-        self,
-        found: dict[Resource, Access],
-        touch: Touch,
-        variables: Mapping[str, Any],
-        namespace: dict[str, Any],
-    ) -> None:
-        name = touch.attribute
-        owner: object = _ABSENT
-        if touch.root:
-            owner = variables.get(touch.root, namespace.get(touch.root, _ABSENT))
-            if owner is _ABSENT:  # it has no value yet, or is a function of Python's
-                return
-            for step in touch.path:
-                if self._has_steps(owner):
-                    return
-                owner, _ = _look(owner, step)
-                if owner is _ABSENT:
-                    break
-        if owner is _ABSENT:
-            if touch.stores or not touch.called or name in self._probes.stored:
-                self._probes.anybodys.add(name)
-                access = READ if touch.called and not touch.stores else WRITE
-                _add(found, self._resource(("anybody's", name), f"any .{name}"), access)
-            return
-        if self._has_steps(owner):
-            return
-        value, holders = _look(owner, name)
-        described = holders[-1].__dict__[name] if holders else None
-        if isinstance(described, property) and any(
-            each in self._probes.functions for each in (described.fget, described.fset, described.fdel)
-        ):
-            return  # which has lines of its own
-        if touch.stores or not self._is_fixed(value):
-            access = WRITE
-        elif name in self._probes.stored:
-            access = READ
-        else:
-            return  # nobody whom we see changes it
-        if not isinstance(owner, type):
-            key, who = self._name_of(owner)
-            _add(found, self._resource((*key, name), f"{who}.{name}"), access)
-        for holder in holders:
-            key, who = _name_of_class(holder)
-            _add(found, self._resource((*key, name), f"{who}.{name}"), access)
-        if name in self._probes.anybodys:
-            _add(found, self._resource(("anybody's", name), f"any .{name}"), access)
-
-    def _resource(self, key: tuple[object, ...], name: str) -> Resource:
-        found = self._resources.get(key)
-        if found is None:
-            found = self._resources[key] = Resource(key, name)
-        return found
-
-    def _name_of(self, owner: object) -> tuple[tuple[object, ...], str]:
-        named = self._names.get(id(owner))
-        if named is not None:
-            return named[:2]
-        if isinstance(owner, ModuleType):
-            return ("module", owner.__name__), owner.__name__
-        kind = type(owner)
-        return ("any", kind.__module__, kind.__qualname__), f"any {kind.__name__}"
-
-    def _is_fixed(self, value: object) -> bool:
-        """Can nothing be changed through it that a step of its own would not show?"""
-        if value is _ABSENT:
-            return False
-        kind = type(value)  # an object may lie about its __class__, and run code for that
-        if issubclass(kind, (tuple, frozenset)):
-            return all(map(self._is_fixed, value))  # type: ignore[call-overload]
-        if kind is types.BuiltinFunctionType:
-            return self._is_fixed(value.__self__)  # type: ignore[attr-defined]
-        return issubclass(kind, _IMMUTABLE) or self._has_steps(value) or self._is_traced(value)
-
-    def _is_traced(self, value: object) -> bool:
-        kind = type(value)
-        return any(base in self._probes.classes for base in kind.__mro__) and all(
-            base in self._probes.classes or base in _BARE or base.__module__ in _SEEN or _is_modelled(base)
-            for base in kind.__mro__
-        )
-
-    def _has_steps(self, value: object) -> bool:
-        return _is_modelled(type(value))
-
-
-def _add(found: dict[Resource, Access], resource: Resource, access: Access) -> None:
-    found[resource] = max(access, found.get(resource, READ))
-
-
-def _name_of_class(kind: type) -> tuple[tuple[object, ...], str]:
-    return ("class", kind.__module__, kind.__qualname__), kind.__name__
-
-
-def _look(owner: object, name: str) -> tuple[object, list[type]]:
-    """The value of an attribute, and the classes that were asked for it, the last one has it; without running code.
-
-    `_ABSENT` where it cannot be told: a property, or an object that makes up its attributes.
-    """
-    kind = owner if isinstance(owner, type) else type(owner)
-    holders: list[type] = []
-    raw: Any = _ABSENT
-    for base in kind.__mro__:
-        holders.append(base)
-        if name in base.__dict__:
-            raw = base.__dict__[name]
-            break
-    else:
-        holders.clear()
-    if isinstance(owner, type):
-        return raw, holders
-    if isinstance(raw, types.MemberDescriptorType):
-        try:
-            return raw.__get__(owner, kind), []
-        except AttributeError:
-            return None, []
-    if raw is not _ABSENT and hasattr(type(raw), "__set__"):
-        return _ABSENT, holders
-    try:
-        variables = object.__getattribute__(owner, "__dict__")
-    except AttributeError:
-        variables = {}
-    if isinstance(variables, dict) and name in variables:
-        return variables[name], []
-    if raw is _ABSENT:
-        names = {each for base in kind.__mro__[:-1] for each in base.__dict__}
-        makes_up = not isinstance(owner, ModuleType) and names & {"__getattr__", "__getattribute__"}
-        return (_ABSENT if makes_up else None), []
-    if hasattr(type(raw), "__get__") and not isinstance(raw, _IMMUTABLE):
-        return _ABSENT, holders
-    return raw, holders
 
 
 def _no_source(kind: type) -> ValueError:

@@ -38,7 +38,10 @@ class Step(NamedTuple):
 
 @dataclass
 class Failure:
-    """The first execution with a certain forbidden outcome. `seed` and `iteration` reproduce its random choices."""
+    """The first execution with a certain forbidden outcome. `seed` and `iteration` reproduce its random choices.
+
+    `device` is that of its result, which says so; after results were added up it is the failure's own.
+    """
 
     outcome: str
     meaning: str
@@ -47,6 +50,7 @@ class Failure:
     listed: bool  # did the scenario list it as forbidden?
     seed: int = 0
     steps: list[Step] = field(default_factory=list)
+    device: str = ""
 
 
 @dataclass
@@ -67,6 +71,11 @@ class Result:
     failures: list[Failure] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     stuck: str = ""
+
+    def __post_init__(self) -> None:
+        self.failures = [
+            failure if failure.device else replace(failure, device=self.device) for failure in self.failures
+        ]
 
     @property
     def hand_offs(self) -> int:
@@ -101,21 +110,25 @@ class Result:
 
 
 def combine(results: Sequence[Result]) -> Result:
-    """The results of one scenario, added up. Of each forbidden outcome the failure that came first is kept."""
+    """The results of one scenario, added up. Of each forbidden outcome the failure that came first is kept.
+
+    Outcomes of different types may look alike, `1` and `"1"`: where their grades or meanings differ they stay apart.
+    """
     first = results[0]
-    rows: dict[str, Row] = {}
+    rows: dict[tuple[str, Grade, str], Row] = {}
     failures: dict[str, Failure] = {}
     latencies = Latencies()
     for result in results:
         latencies.merge(result.latencies)
         for row in result.rows:
-            known = rows.get(row.outcome)
-            rows[row.outcome] = row if known is None else replace(known, times=known.times + row.times)
+            key = row.outcome, row.grade, row.meaning
+            known = rows.get(key)
+            rows[key] = row if known is None else replace(known, times=known.times + row.times)
         for failure in result.failures:
             failures.setdefault(failure.outcome, failure)
     return Result(
         title=first.title,
-        device=first.device,
+        device=", ".join(dict.fromkeys(result.device for result in results)),
         seed=first.seed,
         executions=sum(result.executions for result in results),
         seconds=sum(result.seconds for result in results),

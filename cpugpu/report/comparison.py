@@ -7,6 +7,7 @@ independent draws, and a busy machine shifts shares as well: read it as where to
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 from cpugpu.campaign import Item, Run
@@ -76,8 +77,14 @@ def z_statistic(before: tuple[int, int], now: tuple[int, int]) -> float:
 
 
 def _by_nodeid(run: Run) -> dict[str, Item | str]:
-    """The items; of those that were skipped the nodeid."""
-    return {**{nodeid: nodeid for nodeid in skipped(run)}, **{item.target.nodeid: item for item in run.items}}
+    """The items; of those that were skipped the nodeid. Where a merged run has an item a device, the title as well."""
+    items = run.items
+    times = Counter(item.target.nodeid for item in items)
+    found: dict[str, Item | str] = {nodeid: nodeid for nodeid in skipped(run)}
+    for item in items:
+        nodeid = item.target.nodeid
+        found[nodeid if times[nodeid] == 1 else f"{nodeid}: {item.target.title}"] = item
+    return found
 
 
 def _change(nodeid: str, before: Item | str | None, now: Item | str | None) -> Change:
@@ -117,7 +124,10 @@ def _result(item: Item | str | None) -> Result | None:
 
 
 def _seen(result: Result | None) -> dict[str, int]:
-    return {row.outcome: row.times for row in result.rows} if result is not None else {}
+    seen: Counter[str] = Counter()
+    for row in result.rows if result is not None else ():
+        seen[row.outcome] += row.times
+    return seen
 
 
 def _forbidden(result: Result | None) -> list[str]:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from cpugpu.campaign import Item, Run
 from cpugpu.report.summary import Verdict, described, headline, skipped, totals, verdict
-from cpugpu.report.text import failure_text, fault_text, item_text, outcome_table
+from cpugpu.report.text import fault_text, item_text, not_shown_text, outcome_table
 from cpugpu.report.words import clean
 
 
@@ -53,7 +53,7 @@ def _testcase(suite: ElementTree.Element, item: Item) -> None:
     )
     found = described(item)
     if verdict(item) is Verdict.FAILED and result is not None:
-        text = "\n".join(each.text for each in found) or failure_text(result, "")
+        text = "\n".join(each.text for each in found) or not_shown_text(result)
         _child(case, "failure", text, message=headline(item), type="forbidden outcome" if found else "not shown")
     for entry in item.faults:
         assert entry.fault is not None

@@ -22,10 +22,10 @@ class Tally:
     seconds: float
     began: float
     ended: int = 0
-    failed: dict[str, str] = field(default_factory=dict)  # title: what
+    failed: dict[str, str] = field(default_factory=dict)  # nodeid: what
     running: dict[int, Shard] = field(default_factory=dict)
     under_way: dict[int, Progress] = field(default_factory=dict)
-    outcomes: dict[str, Counter[str]] = field(default_factory=dict)
+    outcomes: dict[str, Counter[str]] = field(default_factory=dict)  # by nodeid
 
     def started(self, shard: Shard) -> None:
         """A shard was given to a process."""
@@ -40,19 +40,19 @@ class Tally:
         self.running.pop(entry.shard.number, None)
         self.under_way.pop(entry.shard.number, None)
         self.ended += 1
-        title = entry.shard.target.title
+        nodeid = entry.shard.target.nodeid
         if entry.result is not None:
-            seen = self.outcomes.setdefault(title, Counter())
+            seen = self.outcomes.setdefault(nodeid, Counter())
             seen.update({row.outcome: row.times for row in entry.result.rows})
         what = ""
         if entry.fault is not None:
             what = f"{entry.fault.kind}: {entry.fault.text}"
         elif entry.result is not None and not entry.result.passed and not entry.result.racy:
             what = f"outcome {entry.result.failures[0].outcome!r} is forbidden"
-        if not what or title in self.failed:
+        if not what or nodeid in self.failed:
             return ""
-        self.failed[title] = what
-        return f"{title} FAILED in shard {entry.shard.number}: {what}"
+        self.failed[nodeid] = what
+        return f"{entry.shard.target.title} FAILED in shard {entry.shard.number}: {what}"
 
     @property
     def executions(self) -> int:
@@ -146,7 +146,9 @@ class Live:
         self._screen.stop()
 
     def _draw(self) -> Any:
+        """The counts come first: what does not fit on a screen is cropped from the bottom."""
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -154,7 +156,7 @@ class Live:
         tally = self._tally
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for number, shard in list(tally.running.items()):
-            outcomes = Counter(tally.outcomes.get(shard.target.title, {}))
+            outcomes = Counter(tally.outcomes.get(shard.target.nodeid, {}))
             progress = tally.under_way.get(number)
             if progress is not None:
                 outcomes.update(progress.outcomes)
@@ -162,4 +164,4 @@ class Live:
             table.add_row(Text(shard.target.title, style="bold"), Text(seen))
         elapsed = time.monotonic() - tally.began
         bar = ProgressBar(total=tally.seconds, completed=min(elapsed, tally.seconds))
-        return Group(table, bar, Text(tally.line()))
+        return Group(Text(tally.line()), Padding(bar, 0), table)  # a bar alone ends without a newline

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cpugpu.campaign import Item, Run
 from cpugpu.hammer import Failure
-from cpugpu.report.text import failure_text
+from cpugpu.report.text import NO_RESULT, one_failure_text, too_few
 
 
 class Verdict(str, enum.Enum):
@@ -16,7 +16,7 @@ class Verdict(str, enum.Enum):
 
     FAILED = "failed"  # a forbidden outcome; or it is racy and showed none
     FAULT = "fault"  # a shard gave no whole result: the scenario may be right
-    NOT_RUN = "not run"  # it was planned, and there was no time for it
+    NOT_RUN = "not run"  # it was planned, and there is no result of it
     PASSED = "passed"
 
 
@@ -64,13 +64,10 @@ def described(item: Item) -> list[Described]:
     result = item.result
     if result is None or result.passed:
         return []
-    found = []
-    for failure in result.failures:
-        end = f" --stress-seed={failure.seed}@{failure.iteration}"
-        line = next((each for each in item.replays if each.endswith(end)), "")
-        text = failure_text(replace(result, failures=[failure]), line.removesuffix(end))
-        found.append(Described(failure, line, text))
-    return found
+    return [
+        Described(failure, line, one_failure_text(result.title, failure, line))
+        for failure, line in zip(result.failures, item.replays, strict=False)  # those of faults come after them
+    ]
 
 
 def headline(item: Item) -> str:
@@ -87,7 +84,10 @@ def headline(item: Item) -> str:
         assert fault is not None
         more = f", and {len(item.faults) - 1} more" if len(item.faults) > 1 else ""
         return f"{fault.kind}: {fault.text}{more}"
-    return "it is racy and showed no forbidden outcome" if result is not None else "there was no time for it"
+    if result is None:
+        return NO_RESULT
+    shown = "it is racy and showed no forbidden outcome"
+    return f"not enough time: {shown}" if too_few(result) else shown
 
 
 def skipped(run: Run) -> dict[str, str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from cpugpu.campaign import Entry, Item
-from cpugpu.hammer import Result
+from cpugpu.hammer import Failure, Result
 
 _INDENT = "    "
+#: A racy scenario that was executed less often has had no chance to show anything.
+HANDFUL = 10
+#: Of a scenario that was planned. Which of them it was, nobody has kept.
+NO_RESULT = "there is no result of it: the time was up, the run was ended, or its results were lost"
 
 
 def outcome_table(result: Result) -> str:
@@ -24,27 +28,49 @@ def outcome_table(result: Result) -> str:
 def failure_text(result: Result, replay: str) -> str:
     """What went wrong, where, and the line to paste. `replay` is the command up to the seed, without it."""
     if not result.failures:
-        return f"{result.title} FAILED: it is racy and showed no forbidden outcome in {result.executions:,} executions"
-    texts = []
-    for failure in result.failures:
-        meaning = f" ({failure.meaning})" if failure.meaning else ""
-        texts.append(f"{result.title} FAILED: outcome {failure.outcome!r} is forbidden{meaning}")
-        texts.append(f"  first seen in execution {failure.iteration} on {result.device}, seed {failure.seed}")
-        if failure.details:
-            texts += [f"  | {line}" for line in failure.details.rstrip().splitlines()]
-        texts.append(f"  replay: {replay} --stress-seed={failure.seed}@{failure.iteration}")
-    return "\n".join(texts)
+        return not_shown_text(result)
+    return "\n".join(
+        one_failure_text(result.title, failure, f"{replay} --stress-seed={failure.seed}@{failure.iteration}")
+        for failure in result.failures
+    )
+
+
+def one_failure_text(title: str, failure: Failure, replay: str) -> str:
+    """One forbidden outcome of a scenario. `replay` is the whole line."""
+    meaning = f" ({failure.meaning})" if failure.meaning else ""
+    lines = [f"{title} FAILED: outcome {failure.outcome!r} is forbidden{meaning}"]
+    lines.append(f"  first seen in execution {failure.iteration} on {failure.device}, seed {failure.seed}")
+    lines += [f"  | {line}" for line in failure.details.rstrip().splitlines()]
+    lines.append(f"  replay: {replay}")
+    return "\n".join(lines)
+
+
+def not_shown_text(result: Result) -> str:
+    """Of a racy scenario that showed no forbidden outcome."""
+    if too_few(result):
+        return (
+            f"{result.title} had NOT ENOUGH TIME: it is racy and showed no forbidden outcome in {_executions(result)};"
+            " give it more with --stress-seconds"
+        )
+    return f"{result.title} FAILED: it is racy and showed no forbidden outcome in {_executions(result)}"
+
+
+def too_few(result: Result) -> bool:
+    """Is it a racy scenario that was executed too few times to show anything?"""
+    return result.racy and not result.failures and not result.stuck and result.executions < HANDFUL
 
 
 def item_text(item: Item) -> str:
     """What went wrong with a scenario, in all of its shards: failures and faults, each with the line to paste."""
-    parts = []
-    if item.result is not None and not item.result.passed:
-        replay = item.replays[0].rpartition(" --stress-seed=")[0] if item.replays else ""
-        parts.append(failure_text(item.result, replay))
+    parts, result = [], item.result
+    if result is not None and not result.passed:
+        parts += [
+            one_failure_text(result.title, failure, replay)
+            for failure, replay in zip(result.failures, item.replays, strict=False)  # those of faults come after them
+        ] or [not_shown_text(result)]
     parts += [fault_text(entry) for entry in item.faults]
     if not parts:
-        parts.append(f"{item.target.title} FAILED: it was never executed; there was no time for it")
+        parts.append(f"{item.target.title} FAILED: {NO_RESULT}")
     return "\n".join(parts)
 
 
@@ -59,7 +85,13 @@ def fault_text(entry: Entry) -> str:
 
 
 def _verdict(result: Result) -> str:
-    run = f"{result.executions:,} executions in {result.seconds:.1f} s"
+    run = f"{_executions(result)} in {result.seconds:.1f} s"
+    if too_few(result):
+        return f"NOT ENOUGH TIME to show that it is racy ({run})"
     if result.racy:
         return f"{'racy, as it should be' if result.passed else 'NOT SHOWN to be racy'} ({run})"
     return f"{'passed' if result.passed else 'FAILED'} ({run})"
+
+
+def _executions(result: Result) -> str:
+    return f"{result.executions:,} execution{'' if result.executions == 1 else 's'}"
