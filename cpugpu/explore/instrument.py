@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import linecache
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
@@ -69,6 +70,12 @@ def instrument(filename: str, namespace: dict[str, Any], sites: list[Site]) -> S
     text = linecache.getlines(filename, namespace)
     if not text:
         return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to say about the source was said when it was imported
+        return _instrumented(text, filename, sites)
+
+
+def _instrumented(text: Sequence[str], filename: str, sites: list[Site]) -> Source:
     tree = ast.parse("".join(text), filename)
     instrumenter = _Instrumenter(text, sites)
     found = Source(compile("", filename, "exec"))

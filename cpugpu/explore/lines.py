@@ -138,14 +138,15 @@ def _is_inner(cell: types.CellType, prefix: str) -> bool:
 
 
 class _Open:
-    """A line under way. `before`: what it touched when it began, for it may go on with that."""
+    """A line under way. `before`: what it touched when it began, for it may go on with that. `now`: when last asked."""
 
-    __slots__ = ("before", "frame", "site")
+    __slots__ = ("before", "frame", "now", "site")
 
     def __init__(self, frame: FrameType, site: Site) -> None:
         self.frame = frame
         self.site = site
         self.before: Footprint = ()
+        self.now: Footprint = ()
 
 
 class _Within(Operation):
@@ -170,8 +171,8 @@ class _Within(Operation):
         if self._known[0] != number:
             found = dict.fromkeys(self._operation.footprint)
             for line in self._lines:
-                found.update(dict.fromkeys(line.before))
-                found.update(dict.fromkeys(self._world.footprint(line.site, line.frame)))
+                line.now = self._world.footprint(line.site, line.frame)
+                found.update(dict.fromkeys((*line.before, *line.now)))
             self._known = (number, tuple(found))
         return self._known[1]
 
@@ -311,7 +312,7 @@ class _Probes:
             return
         line = _lines(thread, world).open(frame, site)
         execution.step(Operation(site.label, ()))
-        line.before = world.footprint(site, frame)
+        line.before = line.now
 
     def _the_world(self, execution: Execution) -> World:
         if self._world is None or self._world.execution is not execution:

@@ -13,7 +13,7 @@ from cpugpu.explore.execution import Execution, Thread, set_current
 from cpugpu.explore.standins.patching import standing_in
 from cpugpu.explore.standins.threads import expendable
 
-SEEDS = range(40)
+SEEDS = range(20)
 #: A program that has not ended by then never will.
 STEPS = 20_000
 
