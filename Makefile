@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
 
-.PHONY: install test stress soak mutants bench docs e2e lint matrix clean
+.PHONY: install test stress explore soak mutants bench docs e2e lint matrix clean
 
 install: $(STAMP)
 
@@ -49,6 +49,10 @@ stress: install
 # 100 million hand-offs, each with a payload that is looked at.
 soak: install
 	$(BIN)/python -m stress.soak --hand-offs $(HAND_OFFS) $(ARGS)
+
+# Every scenario under the explorer, for SECONDS each.
+explore: install
+	$(BIN)/cpugpu explore stress --seconds=$(SECONDS) $(ARGS)
 
 mutants: install
 	$(BIN)/python -m stress.mutants $(ARGS)

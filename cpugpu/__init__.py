@@ -1,10 +1,13 @@
 """cpugpu: hand work from CPU threads to GPU streams, and prove that the hand-off is right.
 
 `CpuGpuEvent` is the hand-off. The errors are what it raises. `scenario` describes a test of a hand-off (a function over
-threads, streams, events and buffers) and `hammer` runs it for a while with real threads and reports what came out.
+threads, streams, events and buffers); `hammer` runs it for a while with real threads and reports what came out, and
+`explore` tries its schedules one by one (which needs `cpugpu[stress]`).
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from cpugpu import event as _event
 from cpugpu import settings as _settings
@@ -20,6 +23,9 @@ from cpugpu.event import CpuGpuEvent
 from cpugpu.hammer import hammer
 from cpugpu.rig import scenario
 
+if TYPE_CHECKING:
+    from cpugpu.explore import explore as explore
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -30,9 +36,19 @@ __all__ = [
     "HandoffTimeout",
     "ProducerFailed",
     "ProtocolViolation",
+    "explore",
     "hammer",
     "scenario",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`explore` is loaded when it is asked for: most programs hand work over and have no use for it."""
+    if name == "explore":
+        import importlib
+
+        return importlib.import_module("cpugpu.explore")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _class_for_the_toggle() -> type[CpuGpuEvent]:

@@ -3,6 +3,8 @@
 `cpugpu stress [PATH...] [options]` runs scenarios: pytest with the same arguments, by default on `stress/`. Everything
 that pytest takes is taken, `-n 4` and `-k name` for instance; `cpugpu stress --help` lists the rest.
 
+`cpugpu explore [PATH[::SCENARIO]...]` tries the schedules of scenarios one by one (`cpugpu/cli_explore.py`).
+
 `cpugpu merge OUT FOLDER...` joins what several machines have left (`--stress-report`), and writes one report. It
 overwrites nothing but what a merge has made.
 
@@ -24,6 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cpugpu
+from cpugpu import cli_explore
 
 #: Statuses of pytest: Ctrl-C, a path or scenario that is not there, and a selection that leaves none.
 _INTERRUPTED, _USAGE_ERROR, _NOTHING_SELECTED = 2, 4, 5
@@ -51,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cpugpu {cpugpu.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("stress", help="run scenarios: pytest with the same arguments", add_help=False)
+
+    cli_explore.add_parser(commands)
 
     merge = commands.add_parser("merge", help="join the results of several machines into one report")
     merge.add_argument("out", type=Path, help="the folder to make")

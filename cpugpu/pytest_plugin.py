@@ -57,6 +57,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options. The device and the subjects are looked for only if this run is about scenarios."""
     config.stash[_BEGAN_KEY] = process_began()  # to load plugins takes seconds, and they count
+    config.addinivalue_line(
+        "markers", "explore(seconds=10, strategy='auto', ...): how the fixture `explore` tries schedules in this test"
+    )
     with _told(ValueError):
         config.stash[OPTIONS_KEY] = read_options(config)
         if _asked(config):
@@ -78,6 +81,31 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_configure_node(node: Any) -> None:
     """On the controller of pytest-xdist: all workers use the seed that it has printed."""
     node.workerinput["cpugpu_seed"] = node.config.stash[OPTIONS_KEY].seed
+
+
+@pytest.fixture
+def explore(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Try the schedules of a scenario: `explore(scenario)` returns the verdict of `cpugpu.explore`.
+
+    The test fails with the schedule where one fails, and with the reason where nothing can be concluded. Options are
+    those of `cpugpu.explore`; a marker `@pytest.mark.explore(seconds=...)` gives those of the whole test.
+    """
+    from cpugpu.explore import Verdict, VerdictKind
+    from cpugpu.explore import explore as explores
+
+    marker = request.node.get_closest_marker("explore")
+    options = dict(marker.kwargs) if marker is not None else {}
+    seed = request.config.getoption("--stress-seed")
+    if seed is not None:
+        options.setdefault("seed", request.config.stash[OPTIONS_KEY].seed)
+
+    def explored(scenario: Scenario, **more: Any) -> Verdict:
+        verdict = explores(scenario, **{**options, **more})
+        if verdict.kind in (VerdictKind.FAILED, VerdictKind.INCONCLUSIVE):
+            pytest.fail(str(verdict), pytrace=False)
+        return verdict
+
+    return explored
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -140,6 +140,10 @@ PLACES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda device: device.name.partition(":")[0] == "sim",
         "needs the simulated device: a kernel that waits for the host would never end on a real one",
     ),
+    "real time": (
+        lambda device: not getattr(device, "scheduled", False),
+        "needs real time: it has a device of its own, counts on chance, or on a timeout that does not expire",
+    ),
     "two devices": (lambda device: len(device.each()) > 1, "needs two devices of one kind, to choose from"),
     "no GIL": (
         lambda _: not getattr(sys, "_is_gil_enabled", lambda: True)(),
@@ -172,6 +176,8 @@ class Scenario:
     only: tuple[str, ...] = ()
     #: The class that is put in the place of the parameter `make_event`; None for its default.
     subject: Callable[[], Any] | None = None
+    #: The text of the one schedule that the explorer is to try, see `reproduce_schedule`.
+    schedule: str = ""
 
     @property
     def takes_subject(self) -> bool:

@@ -26,7 +26,8 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar, get_args
 
 #: What CPUGPU_STALL_SECONDS is where it is not set, or wrong.
@@ -109,6 +110,17 @@ def stall_seconds() -> float | None:
     if not 0 < seconds < math.inf:
         raise ValueError(f"CPUGPU_STALL_SECONDS={text!r} is neither a number of seconds above 0 nor 'off'")
     return seconds
+
+
+@contextmanager
+def stalls_by_default_after(seconds: float | None) -> Iterator[None]:
+    """Within it, a wait that nobody has set otherwise warns after so many seconds; None for never."""
+    global STALL_SECONDS
+    before, STALL_SECONDS = STALL_SECONDS, seconds
+    try:
+        yield
+    finally:
+        STALL_SECONDS = before
 
 
 _PARTS = (

@@ -229,7 +229,7 @@ def pool_of_streams(rig: Rig) -> str:
 @scenario(
     accept={"torn": "the host saw a kernel half done"},
     forbid={"whole": "no kernel was ever seen half done, in fifty"},
-    only=("simulator",),
+    only=("simulator", "real time"),
 )
 def kernels_are_not_atomic(rig: Rig) -> str:
     """A kernel over several elements is not atomic: whoever does not wait for it may see some of them."""
@@ -270,7 +270,7 @@ def elapsed_time(rig: Rig) -> str:
 @scenario(
     accept={"sticks": "every call reported the error"},
     forbid={"forgotten": "a call went through on a device that is broken"},
-    only=("simulator",),
+    only=("simulator", "real time"),
 )
 def error_sticks(rig: Rig) -> str:
     """A kernel that fails breaks its device for good: every later call says so.

@@ -112,6 +112,7 @@ def end_all(
     accept={"told": "consumers got what was there, or less, and were told that the event is closed"},
     forbid={"lost": "a consumer was forgotten, or got what was not there"},
     needs=("close", "fail", "synchronize"),
+    only=("real time",),
 )
 def closed_in_any_state(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """`close()`."""
@@ -126,6 +127,7 @@ def closed_in_any_state(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -
     accept={"in order": "every consumer got what was there, and then the failure"},
     forbid={"lost": "a consumer was forgotten, or a record or a failure was lost"},
     needs=("close", "fail", "synchronize"),
+    only=("real time",),
     breaks=("never-consumed",),
 )
 def failed_in_any_state(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:

@@ -40,6 +40,12 @@ class StepByStep:
     def __exit__(self, *exc_info: object) -> None:
         pass
 
+    def made(self, thing: object) -> None:
+        pass
+
+    def turn(self, call: str, stream: object = None, event: object = None) -> StepByStep:
+        return self
+
     def started(self, operation: Operation | None) -> None:
         if operation is not None and not operation.waits_for:
             self._ready.append(operation)

@@ -59,8 +59,8 @@ DEVICE = (
         "device",
         f"{_MODEL}:Machine.enqueue",
         """
-        -    if other is not None and not other.done and other not in operation.waits_for:
-        +    if other is not None and not other.done:
+        -    if not other.done and other not in operation.waits_for:
+        +    if not other.done:
                  operation.waits_for.add(other)
         """,
         "An operation that has two reasons to wait for one other becomes ready twice.",
@@ -234,7 +234,7 @@ DEVICE = (
         "device",
         f"{_OBJECTS}:SimStream.synchronize",
         """
-        -self.simulator.driver.block([self.state.last])
+        -self.simulator.driver.block([last])
         +self.simulator.driver.block([])
         """,
         "Synchronising with a stream does not block.",
@@ -244,8 +244,8 @@ DEVICE = (
         "device",
         f"{_OBJECTS}:SimEvent.synchronize",
         """
-        -self.simulator.driver.block([self._state.captured])
-        +self.simulator.driver.block([self._state.captured and self._state.captured.stream.last])
+        -self.simulator.driver.block([captured])
+        +self.simulator.driver.block([captured and captured.stream.last])
         """,
         "Synchronising with an event waits for later work of its stream as well.",
     ),

@@ -3,12 +3,15 @@
 The change is written as a patch of whole lines of one function. The module's source is compiled with it, and the
 function gets the new code object in the place of its own: so whoever holds the function already, a registry or a
 subclass, runs the mutant too. A patch that does not fit exactly one place is an error, so that mutants cannot rot.
+
+Its code says that it is of another file, whose text is in `linecache`: who reads the source reads that of the mutant.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import linecache
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,11 +49,16 @@ class Mutant:
         """Run the mutant instead of the original, in all threads of this process. `PatchError` if it does not fit."""
         function = self._function()
         original = function.__code__
-        function.__code__ = self._compiled(function)
+        changed = self._source(function)
+        code = self._compiled(function, changed)
+        text = [f"{line}\n" for line in changed]
+        linecache.cache[code.co_filename] = (sum(map(len, text)), None, text, code.co_filename)
+        function.__code__ = code
         try:
             yield
         finally:
             function.__code__ = original
+            linecache.cache.pop(code.co_filename, None)
 
     def _function(self) -> FunctionType:
         module_name, _, path = self.where.partition(":")
@@ -65,14 +73,19 @@ class Mutant:
             raise PatchError(f"{self.name}: {self.where} is no function")
         return found
 
-    def _compiled(self, function: FunctionType) -> CodeType:
-        original = function.__code__
+    def _source(self, function: FunctionType) -> list[str]:
+        """The lines of its file, with the change."""
         lines, _ = inspect.findsource(function)
         block, _ = inspect.getsourcelines(function)
-        first = original.co_firstlineno - 1  # counted from 0
+        first = function.__code__.co_firstlineno - 1  # counted from 0
         changed = [line.rstrip("\n") for line in lines]
         changed[first : first + len(block)] = self._patched(changed[first : first + len(block)])
-        whole = compile("\n".join(changed) + "\n", original.co_filename, "exec", dont_inherit=True)
+        return changed
+
+    def _compiled(self, function: FunctionType, source: Sequence[str]) -> CodeType:
+        original = function.__code__
+        filename = f"<mutant {self.name} of {original.co_filename}>"
+        whole = compile("\n".join(source) + "\n", filename, "exec", dont_inherit=True)
         found = [
             code
             for code in _codes(whole)

@@ -97,7 +97,9 @@ class SimulatedDevice:
 
     def buffer(self, value: int, size: int = 1) -> SimBuffer:
         """A buffer whose elements hold `value` already."""
-        return SimBuffer(value, size)
+        buffer = SimBuffer(value, size)
+        self.simulator.driver.made(buffer)
+        return buffer
 
     def fill(self, target: SimBuffer, value: int, stream: Any) -> None:
         """Set each element."""
@@ -151,7 +153,7 @@ class SimulatedDevice:
     ) -> None:
         state = self._stream(stream).state
         driver = self.simulator.driver
-        with driver as machine:
+        with driver.turn(label, state) as machine:
             driver.started(machine.enqueue(state, label, parts, reads=reads, writes=writes))
 
     def _index(self) -> int:

@@ -33,6 +33,7 @@ class Operation:
     """A node: one thing that a stream does. `parts` run in order; between two parts other streams may run."""
 
     __slots__ = (
+        "after",
         "dependents",
         "finished_at",
         "label",
@@ -61,7 +62,8 @@ class Operation:
         self.parts = parts
         self.reads = reads
         self.writes = writes
-        self.waits_for: set[Operation] = set()  # unfinished operations that have to come first
+        self.after: Sequence[Operation] = ()  # the operations that have to come first
+        self.waits_for: set[Operation] = set()  # the unfinished ones of these
         self.dependents: list[Operation] = []
         self.waiters: list[Callable[[], None]] = []  # called once it is done: a driver's way to block a CPU thread
         self.started_at: float | None = None  # in seconds of the driver's clock
@@ -174,8 +176,9 @@ class Machine:
             before += [other.last for other in device.blocking]
         elif stream.blocking:  # ... which in turn wait for it
             before.append(device.default.last)
-        for other in before:
-            if other is not None and not other.done and other not in operation.waits_for:
+        operation.after = [other for other in before if other is not None]
+        for other in operation.after:
+            if not other.done and other not in operation.waits_for:
                 operation.waits_for.add(other)
                 other.dependents.append(operation)
         stream.last = operation
@@ -213,7 +216,7 @@ class Machine:
                 ready.append(dependent)
         # What is done is never looked at again: let go of it, so that memory stays bounded.
         operation.dependents.clear()
-        operation.parts = operation.reads = operation.writes = ()
+        operation.parts = operation.reads = operation.writes = operation.after = ()
         return ready
 
     def elapsed_ms(self, start: EventState, end: EventState) -> float:

@@ -30,12 +30,15 @@ class SimStream:
 
     def query(self) -> bool:
         """Is all work that was submitted so far done?"""
+        self.simulator.driver.turn("query", self.state)
         self.state.device.raise_error()
         return self.state.idle
 
     def synchronize(self) -> None:
         """Block the calling thread until all work submitted so far is done."""
-        self.simulator.driver.block([self.state.last])
+        with self.simulator.driver.turn("synchronize", self.state):
+            last = self.state.last
+        self.simulator.driver.block([last])
         self.state.device.raise_error()
 
     def record_event(self, event: SimEvent | None = None) -> SimEvent:
@@ -66,6 +69,7 @@ class SimEvent:
     def __init__(self, simulator: Simulator, *, enable_timing: bool = False) -> None:
         self.simulator = simulator
         self._state = EventState(timing=enable_timing)
+        simulator.driver.made(self._state)
 
     @property
     def device_index(self) -> int | None:
@@ -75,24 +79,27 @@ class SimEvent:
     def record(self, stream: SimStream | None = None) -> None:
         """Capture what `stream`, or the calling thread's current stream, holds now."""
         state = self._stream(stream).state
-        with self.simulator.driver as machine:
+        with self.simulator.driver.turn("record", state, self._state) as machine:
             self.simulator.driver.started(machine.record(self._state, state))
 
     def wait(self, stream: SimStream | None = None) -> None:
         """Let future work of `stream`, or of the calling thread's current stream, wait for the latest capture."""
         state = self._stream(stream).state
-        with self.simulator.driver as machine:
+        with self.simulator.driver.turn("wait", state, self._state) as machine:
             self.simulator.driver.started(machine.wait(self._state, state))
 
     def query(self) -> bool:
         """Is the captured work done? True before the first record."""
+        self.simulator.driver.turn("query", event=self._state)
         if self._state.device is not None:
             self._state.device.raise_error()
         return self._state.done
 
     def synchronize(self) -> None:
         """Block the calling thread until the captured work is done. Returns at once before the first record."""
-        self.simulator.driver.block([self._state.captured])
+        with self.simulator.driver.turn("synchronize", event=self._state):
+            captured = self._state.captured
+        self.simulator.driver.block([captured])
         if self._state.device is not None:
             self._state.device.raise_error()
 

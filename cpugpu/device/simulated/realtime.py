@@ -48,6 +48,13 @@ class RealTime:
     def __exit__(self, *exc_info: object) -> None:
         self._lock.release()
 
+    def made(self, thing: object) -> None:
+        """Nothing to note."""
+
+    def turn(self, call: str, stream: object = None, event: object = None) -> RealTime:  # noqa: ARG002
+        """It is always everybody's turn."""
+        return self
+
     def started(self, operation: Operation | None) -> None:
         """Take note of an operation that was just enqueued. To be called with exclusive access."""
         if operation is not None and not operation.waits_for:

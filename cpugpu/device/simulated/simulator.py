@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from cpugpu.device.simulated.model import Machine, Operation
-from cpugpu.device.simulated.objects import SimStream
+from cpugpu.device.simulated.model import EventState, Machine, Operation, StreamState
+from cpugpu.device.simulated.objects import SimBuffer, SimStream
 from cpugpu.device.simulated.realtime import Latency, RealTime, heavy_tail
 
 #: torch hands out the streams of a pool in turn, so the 33rd is the 1st again (c10/cuda/CUDAStream.cpp).
@@ -18,6 +18,17 @@ POOL = 32
 
 class Driver(Protocol):
     """Runs a machine: in real time, or step by step. Used as a context manager for exclusive access to the machine."""
+
+    def made(self, thing: StreamState | EventState | SimBuffer) -> None:
+        """Take note of a new stream, event or buffer."""
+
+    def turn(
+        self, call: str, stream: StreamState | None = None, event: EventState | None = None
+    ) -> AbstractContextManager[Machine]:
+        """Called by a thread that is about to make `call`, without exclusive access; comes back when it is its turn.
+
+        What is returned gives exclusive access. In real time it is always everybody's turn.
+        """
 
     def __enter__(self) -> Machine: ...
 
@@ -54,7 +65,7 @@ class Simulator:
         self._pools: dict[tuple[int, int], tuple[list[SimStream], list[int]]] = {}
         self._local = threading.local()
         self.driver: Driver = driver(machine) if driver else RealTime(machine, seed=seed, latency=latency)
-        self._defaults = [SimStream(self, state.default) for state in self._states]
+        self._defaults = [self._new(state.default) for state in self._states]
 
     def anew(self, seed: int) -> Simulator:
         """Another simulator like this one, with nothing queued, no error, and latencies from `seed`."""
@@ -107,17 +118,21 @@ class Simulator:
         """A stream: from the pool, unless it is to be blocking (torch's own never are)."""
         with self.driver as machine:
             if blocking or self._pool_size is None:
-                return SimStream(self, machine.stream(self._states[index], blocking=blocking, priority=priority))
+                return self._new(machine.stream(self._states[index], blocking=blocking, priority=priority))
             streams, turn = self._pools.setdefault((index, priority), ([], [0]))
             if len(streams) < self._pool_size:
-                streams.append(SimStream(self, machine.stream(self._states[index], priority=priority)))
+                streams.append(self._new(machine.stream(self._states[index], priority=priority)))
             turn[0] += 1
             return streams[(turn[0] - 1) % self._pool_size]
+
+    def _new(self, state: StreamState) -> SimStream:
+        self.driver.made(state)
+        return SimStream(self, state)
 
     def synchronize(self, index: int, timeout: float | None = None) -> bool:
         """Block until everything that was submitted to a device so far is done. False if `timeout` was not enough."""
         state = self._states[index]
-        with self.driver:
+        with self.driver.turn("synchronize with the device"):
             pending = list(state.pending)
         done = self.driver.block(pending, timeout)
         state.raise_error()

@@ -1,0 +1,1 @@
+"""What stands in for `threading`, `queue`, `time` and `concurrent.futures` under exploration."""

@@ -1,0 +1,1 @@
+"""Strategies decide the order of steps: one file each, behind the three questions of `base.Strategy`."""
