@@ -277,6 +277,22 @@ def test_an_execution_that_never_ends() -> None:
     inconclusive(counts, "more than 5,000 steps")
 
 
+def test_a_thread_that_spins_without_rest() -> None:
+    """No livelock: the other one could go on, and only this schedule does not let it."""
+
+    def spins(rig: Rig) -> str:
+        flag = rig.cell(False)
+
+        def waits() -> None:
+            while not flag.get():
+                pass
+
+        rig.run(waits, lambda: flag.set(True))
+        return "done"
+
+    inconclusive(spins, "waits spins, while", "rig.pause()")
+
+
 # -- replay ------------------------------------------------------------------------------------------------------------
 
 

@@ -322,8 +322,6 @@ def _sampled(coverage: Coverage) -> str:
 
 
 def _why(run: Run) -> str:
-    if run.ending is Ending.STEP_LIMIT:
-        return f"an execution has more than {len(run.steps):,} steps, and no end of it repeats"
     if run.ending is Ending.SET_UP:
         return f"it raised before it had a thread:\n{run.details}"
     return run.details

@@ -132,8 +132,7 @@ class _Executing:
                     break
                 return self._result(Ending.DEADLOCK, HANG)
             if len(execution.steps) >= STEPS:
-                cycle = repeated(execution.steps)
-                return self._result(Ending.LIVELOCK if cycle else Ending.STEP_LIMIT, HANG, cycle=cycle)
+                return self._endless(repeated(execution.steps))
             actor = choose(enabled, current)
             if actor is None:
                 return self._result(Ending.GIVEN_UP)
@@ -148,6 +147,21 @@ class _Executing:
             details = "".join(traceback.format_exception(exception)).rstrip()
             return self._result(Ending.OUTCOME, raised(exception), details=f"{thread.name} raised:\n{details}")
         return self._result(Ending.OUTCOME, self._outcome, details=self._details)
+
+    def _endless(self, cycle: Sequence[Step]) -> Run:
+        """More steps than an execution may have: a livelock, if those who could change that have had their turns."""
+        if not cycle:
+            text = f"an execution has more than {STEPS:,} steps, and no end of it repeats"
+            return self._result(Ending.STEP_LIMIT, HANG, details=text)
+        turns = {step.actor.key for step in cycle}
+        waiting = [actor for actor in cycle[0].enabled if all(actor in step.enabled for step in cycle)]
+        starving = [actor.name for actor in waiting if actor.key not in turns]
+        if starving:
+            text = (
+                f"{cycle[0].actor.name} spins, while {starving[0]} could go on; let it rest: time.sleep(), rig.pause()"
+            )
+            return self._result(Ending.STEP_LIMIT, HANG, details=text)
+        return self._result(Ending.LIVELOCK, HANG, cycle=cycle)
 
     @property
     def _failed(self) -> tuple[Thread, BaseException] | None:
