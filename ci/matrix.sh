@@ -11,9 +11,9 @@ for version in 3.10 3.11 3.12 3.13 3.14; do
   venv=.venv-$version
   { [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"; } &&
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check hatchling editables \
-      'pytest>=8' 'pytest-xdist>=3.5' 'pytest-timeout>=2.2' 'hypothesis>=6.100' 'jinja2>=3.1' &&
+      'pytest>=8' 'pytest-xdist>=3.5' 'pytest-timeout>=2.2' 'hypothesis>=6.100' 'jinja2>=3.1' 'greenlet>=3' 'rich>=13' &&
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . &&
-    "$venv/bin/python" -m pytest tests -q -r fE || failed=$((failed + 1))
+    "$venv/bin/python" -m pytest tests -n auto --maxprocesses=8 -q -r fE || failed=$((failed + 1))
   tested=$((tested + 1))
 done
 echo "== $tested interpreters, $failed failed"
