@@ -62,6 +62,8 @@ bench: install
 	$(BIN)/python -m benchmarks.debug
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.campaign
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks.explore
 
 # The pages of the rules, from the rules.
 docs: install
