@@ -3,7 +3,7 @@
 #   make stress                              the scenarios, for SECONDS in all (60)
 #   make stress SUBJECT=my_module:MyEvent    the same with another class under test
 #   make stress RAY=auto                     the same on the Ray cluster of this machine; or RAY=HOST:PORT, RAY=local
-#   make test                                the tests, in JOBS processes (auto: a core each)
+#   make test                                the tests, in JOBS processes (one more than cores, for some wait)
 #
 # torch: the CPU build by default. With a GPU: make stress CONSTRAINTS=       (torch's newest build)
 #                                  or:   make stress VENV_FLAGS=--system-site-packages   (the torch you have)
@@ -20,7 +20,7 @@ WORKERS     ?=
 REPORT      ?= stress-report
 RAY         ?=
 HAND_OFFS   ?= 100000000
-JOBS        ?= auto
+JOBS        ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 ARGS        ?=
 
 BIN := $(VENV)/bin
@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 test: install
-	$(BIN)/python -m pytest tests -n $(JOBS) --maxprocesses=8 $(ARGS)
+	$(BIN)/python -m pytest tests -n $(JOBS) --maxprocesses=9 $(ARGS)
 
 # Without SUBJECT also the demonstrations in stress/racy: the bugs that the event exists for, failing as they should.
 # Leaves REPORT/index.html.

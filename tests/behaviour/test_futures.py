@@ -477,13 +477,15 @@ def test_a_call_that_waits_for_another_of_a_full_pool_is_a_deadlock(modelled: An
 
 
 def test_a_pool_that_nobody_shuts_down_is_no_deadlock_and_its_calls_are_made(modelled: Any) -> None:
+    begun: list[None] = []
     made: list[None] = []
 
     def program() -> None:
+        begun.append(None)
         concurrent.futures.ThreadPoolExecutor(1).submit(made.append, None)
 
     modelled(program)
-    assert len(made) == 40
+    assert len(made) == len(begun) > 0
 
 
 def test_whether_a_cancel_comes_in_time_is_a_race(modelled: Any) -> None:
