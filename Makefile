@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
 
-.PHONY: install test stress explore soak mutants bench docs e2e lint matrix clean
+.PHONY: install test test-slow stress explore soak mutants bench docs e2e lint matrix clean
 
 install: $(STAMP)
 
@@ -37,7 +37,11 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 test: install
-	$(BIN)/python -m pytest tests -n $(JOBS) --maxprocesses=9 $(ARGS)
+	$(BIN)/python -m pytest tests -m "not slow" -n $(JOBS) --maxprocesses=9 $(ARGS)
+
+# Those that try many programs or draw many samples.
+test-slow: install
+	$(BIN)/python -m pytest tests -m slow -n $(JOBS) --maxprocesses=9 $(ARGS)
 
 # Without SUBJECT also the demonstrations in stress/racy: the bugs that the event exists for, failing as they should.
 # Leaves REPORT/index.html.

@@ -19,6 +19,8 @@ from cpugpu.explore.strategies import dpor as dpor_module
 from cpugpu.explore.strategies.dpor import Dpor
 from tests.small.programs import PROGRAMS, random_program
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {program.scenario.name: program for program in PROGRAMS}
 
 

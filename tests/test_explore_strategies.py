@@ -30,6 +30,8 @@ from cpugpu.explore.strategies.wrappers import Counting, Deterministic
 from cpugpu.rig import Rig, Scenario, scenario
 from tests.small.programs import PROGRAMS, independent, updates
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {program.name: program for program in PROGRAMS}
 SAMPLING: list[Callable[[int], Strategy]] = [RandomWalk, Pct, Pos, Urw]
 SEEDS = range(20)

@@ -40,6 +40,8 @@ from stress.subjects import (
 )
 from tests.schedules import play_once
 
+pytestmark = pytest.mark.slow
+
 reproducibly = settings(deadline=None, derandomize=True, database=None, max_examples=150)
 
 

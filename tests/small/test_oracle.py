@@ -13,6 +13,8 @@ from tests.small import programs
 from tests.small.oracle import TooLarge, Touches, World, conflict, interleavings, measure, trace_of
 from tests.small.programs import LARGEST, MORE, PROGRAMS, TABLE, Program, random_program
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {program.name: program for program in PROGRAMS}
 
 #: Programs with more than 1,500 trace prefixes. Their figures were computed once.
