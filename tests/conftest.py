@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     found = dict(defects.counts)
     defects.clear()
     assert found == {}
+
+
+@pytest.fixture
+def nothing_left_by_other_tests() -> None:
+    """Events that earlier tests have dropped would be judged in the middle of a program."""
+    gc.collect()
+    journal.clear()
 
 
 @pytest.fixture

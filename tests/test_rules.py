@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from cpugpu import ProtocolViolation, annotate
 from cpugpu.cli import main
-from cpugpu.debug import RULES, Kind, Operation, journal
+from cpugpu.debug import RULES, Kind, Operation
 from cpugpu.debug.examples import PAIRS, play
 from cpugpu.debug.rules import Moment, broken, registry, rules_at, steady
 from cpugpu.debug.state import EventState
@@ -24,11 +23,7 @@ from cpugpu.report.rules import Row, cross_table, page
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_by_other_tests() -> None:
-    """Events that earlier tests have dropped would be judged in the middle of a program here."""
-    gc.collect()
-    journal.clear()
+pytestmark = pytest.mark.usefixtures("nothing_left_by_other_tests")
 
 
 def test_every_rule_has_a_program_that_breaks_it_and_a_twin() -> None:
