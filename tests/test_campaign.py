@@ -50,7 +50,7 @@ def targets(tmp_path: Path) -> list[Target]:
 
 @pytest.fixture
 def processes() -> Iterator[LocalProcesses]:
-    executor = LocalProcesses(2, silence=1.0)
+    executor = LocalProcesses(2, silence=5.0)
     yield executor
     executor.close()
 

@@ -42,7 +42,7 @@ def kills_its_worker(rig):
 def cluster() -> Iterator[Any]:
     from cpugpu.campaign.ray_tasks import RayTasks
 
-    tasks = RayTasks("local", width=2, silence=2.0)
+    tasks = RayTasks("local", width=2, silence=5.0)
     yield tasks
     tasks.close()
 
