@@ -55,6 +55,18 @@ class DeviceError(RuntimeError):
     """A simulated device is in a state of error, or refuses a call: what CUDA reports as a `cudaError`."""
 
 
+class SimulationError(RuntimeError):
+    """`cpugpu.simulate` cannot do what was asked for. The base of the two errors below."""
+
+
+class SimulationOver(SimulationError):
+    """Something of a simulated device was used after its `simulate()` block had ended."""
+
+
+class NotSimulated(SimulationError):
+    """The program launches what only a real device can run. The text names it, and how to supply a stand-in."""
+
+
 class BadInput(ValueError):
     """What was asked for cannot be had: an option, a folder, a cluster. The text is one line that says what is allowed.
 

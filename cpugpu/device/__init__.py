@@ -33,6 +33,7 @@ __all__ = [
     "Sight",
     "Stream",
     "find_accelerator",
+    "in_use",
     "resolve",
     "simulator",
     "using",
@@ -67,6 +68,11 @@ def find_accelerator(index: int | None = None) -> Device | None:
             raise
         return None
     return implementation.find(index)
+
+
+def in_use() -> Device | None:
+    """The device that a runner has put in place, if one has."""
+    return _in_use[-1] if _in_use else None
 
 
 @contextmanager

@@ -78,6 +78,8 @@ class StreamActor(Thread):
 class Scheduled:
     """Runs a machine under an execution. Use it as a context manager for access to the machine."""
 
+    scheduled = True
+
     def __init__(self, machine: Machine, execution: Execution) -> None:
         self.machine = machine
         self.execution = execution
@@ -109,6 +111,18 @@ class Scheduled:
     def done(self, work: Work) -> Resource:
         """The resource that stands for an operation's being done."""
         return self._done[work]
+
+    def step(self, label: str, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
+        """Wait for the calling thread's turn to do what `label` says."""
+        self.execution.step(Operation(label, ((self.errors, READ), *self._accesses(reads, writes))))
+
+    def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
+        """The current step touches these as well."""
+        if not self.execution.over:
+            self.execution.touch(*self._accesses(reads, writes))
+
+    def _accesses(self, reads: Iterable[object], writes: Iterable[object]) -> Footprint:
+        return (*((self.of(each), READ) for each in reads), *((self.of(each), WRITE) for each in writes))
 
     def turn(self, call: str, stream: StreamState | None = None, event: EventState | None = None) -> Scheduled:
         """Wait for the calling thread's turn to make `call`."""

@@ -34,6 +34,8 @@ def no_latency(rng: random.Random) -> Callable[[], float]:  # noqa: ARG001
 class RealTime:
     """Runs a machine in real time. Use it as a context manager for exclusive access to the machine."""
 
+    scheduled = False
+
     def __init__(self, machine: Machine, *, seed: int = 0, latency: Latency = heavy_tail) -> None:
         self.machine = machine
         self._seed = seed
@@ -49,6 +51,12 @@ class RealTime:
         self._lock.release()
 
     def made(self, thing: object) -> None:
+        """Nothing to note."""
+
+    def step(self, label: str, reads: object = (), writes: object = ()) -> None:
+        """It is always everybody's turn."""
+
+    def touch(self, reads: object = (), writes: object = ()) -> None:
         """Nothing to note."""
 
     def turn(self, call: str, stream: object = None, event: object = None) -> RealTime:  # noqa: ARG002

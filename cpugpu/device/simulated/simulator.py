@@ -19,8 +19,17 @@ POOL = 32
 class Driver(Protocol):
     """Runs a machine: in real time, or step by step. Used as a context manager for exclusive access to the machine."""
 
-    def made(self, thing: StreamState | EventState | SimBuffer) -> None:
-        """Take note of a new stream, event or buffer."""
+    #: Does it decide whose turn it is? Then whoever may not be interrupted must not make a call that takes turns.
+    scheduled: bool
+
+    def made(self, thing: Any) -> None:
+        """Take note of a new stream, event, or piece of memory."""
+
+    def step(self, label: str, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
+        """The calling thread is about to do what other threads and streams can see. Comes back when it is its turn."""
+
+    def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
+        """What the calling thread is doing sees or changes these as well."""
 
     def turn(
         self, call: str, stream: StreamState | None = None, event: EventState | None = None
@@ -60,12 +69,12 @@ class Simulator:
     ) -> None:
         self._options: dict[str, Any] = {"latency": latency, "pool": pool, "driver": driver}
         machine = Machine(devices)
-        self._states = machine.devices
+        self.states = machine.devices
         self._pool_size = pool
         self._pools: dict[tuple[int, int], tuple[list[SimStream], list[int]]] = {}
         self._local = threading.local()
         self.driver: Driver = driver(machine) if driver else RealTime(machine, seed=seed, latency=latency)
-        self._defaults = [self._new(state.default) for state in self._states]
+        self._defaults = [self._new(state.default) for state in self.states]
 
     def anew(self, seed: int) -> Simulator:
         """Another simulator like this one, with nothing queued, no error, and latencies from `seed`."""
@@ -74,7 +83,7 @@ class Simulator:
     @property
     def device_count(self) -> int:
         """How many devices."""
-        return len(self._states)
+        return len(self.states)
 
     def check_index(self, index: int) -> None:
         """`ValueError` for a device that is not there."""
@@ -114,14 +123,19 @@ class Simulator:
             else:
                 streams[index] = before
 
+    def set_current(self, stream: SimStream) -> None:
+        """Make `stream` and its device the calling thread's current ones, until something else is said."""
+        self._streams()[stream.device_index] = stream
+        self._local.index = stream.device_index
+
     def stream(self, index: int, *, priority: int = 0, blocking: bool = False) -> SimStream:
         """A stream: from the pool, unless it is to be blocking (torch's own never are)."""
         with self.driver as machine:
             if blocking or self._pool_size is None:
-                return self._new(machine.stream(self._states[index], blocking=blocking, priority=priority))
+                return self._new(machine.stream(self.states[index], blocking=blocking, priority=priority))
             streams, turn = self._pools.setdefault((index, priority), ([], [0]))
             if len(streams) < self._pool_size:
-                streams.append(self._new(machine.stream(self._states[index], priority=priority)))
+                streams.append(self._new(machine.stream(self.states[index], priority=priority)))
             turn[0] += 1
             return streams[(turn[0] - 1) % self._pool_size]
 
@@ -131,7 +145,7 @@ class Simulator:
 
     def synchronize(self, index: int, timeout: float | None = None) -> bool:
         """Block until everything that was submitted to a device so far is done. False if `timeout` was not enough."""
-        state = self._states[index]
+        state = self.states[index]
         with self.driver.turn("synchronize with the device"):
             pending = list(state.pending)
         done = self.driver.block(pending, timeout)
@@ -148,7 +162,7 @@ class Simulator:
         with self.driver:
             return [
                 f"{operation} waits for {', '.join(map(repr, operation.waits_for)) or 'its turn'}"
-                for state in self._states
+                for state in self.states
                 for operation in state.pending
             ]
 

@@ -1,0 +1,137 @@
+"""What is put into torch's place while a simulation is on, and how it comes out again.
+
+Every name is in one table, so that a test can compare all of them before and after. They are names of modules and of
+the class `torch.Tensor`: they hold for all threads at once, those that run already too, and nothing has to be undone
+in a thread. A function that a program has taken out of torch before (`from torch import zeros`) is torch's own: with
+`device="cuda"` it says that torch has no CUDA, unless it is called by way of `torch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.autograd
+import torch.cuda
+import torch.cuda.streams
+
+from cpugpu.simulate import devices, factories, moves, session, streams
+from cpugpu.simulate.pinned import pinned
+
+_MISSING = object()
+
+#: Where a name is, the name, and what takes its place.
+Patch = tuple[Any, str, Any]
+
+
+def patches() -> Iterator[Patch]:
+    """All of them."""
+    cuda = torch.cuda
+    for module in (cuda, cuda.streams):
+        yield module, "Stream", streams.CudaStream
+        yield module, "Event", streams.CudaEvent
+        yield module, "ExternalStream", streams.ExternalStream
+    yield torch, "Stream", streams.Stream
+    yield torch, "Event", streams.Event
+    for name, value in {
+        "StreamContext": streams.StreamContext,
+        "_lazy_init": devices.init,
+        "_sleep": devices.sleep,
+        "can_device_access_peer": devices.no_effect(True),
+        "cudart": devices.cudart,
+        "current_device": devices.current_device,
+        "current_stream": streams.current_stream,
+        "default_stream": streams.default_stream,
+        "device": devices.Device,
+        "device_count": devices.device_count,
+        "device_of": devices.DeviceOf,
+        "empty_cache": devices.empty_cache,
+        "get_device_capability": devices.get_device_capability,
+        "get_device_name": devices.get_device_name,
+        "get_device_properties": devices.get_device_properties,
+        "init": devices.init,
+        "ipc_collect": devices.no_effect(),
+        "is_available": devices.is_available,
+        "is_initialized": devices.is_available,
+        "manual_seed": torch.random.default_generator.manual_seed,
+        "manual_seed_all": torch.random.default_generator.manual_seed,
+        "max_memory_allocated": devices.max_memory_allocated,
+        "mem_get_info": devices.mem_get_info,
+        "memory_allocated": devices.memory_allocated,
+        "memory_reserved": devices.memory_reserved,
+        "reset_peak_memory_stats": devices.reset_peak_memory_stats,
+        "set_device": devices.set_device,
+        "set_stream": streams.set_stream,
+        "stream": streams.context,
+        "synchronize": devices.synchronize,
+    }.items():
+        yield cuda, name, value
+    for name, value in {
+        "current_accelerator": devices.current_accelerator,
+        "current_device_idx": devices.current_device,
+        "current_device_index": devices.current_device,
+        "current_stream": streams.current_stream,
+        "device_count": devices.device_count,
+        "device_index": devices.device_index,
+        "empty_cache": devices.empty_cache,
+        "is_available": devices.is_available,
+        "set_device_idx": devices.set_device,
+        "set_device_index": devices.set_device,
+        "set_stream": streams.set_stream,
+        "synchronize": devices.synchronize,
+    }.items():
+        yield torch.accelerator, name, value
+    for name in factories.NAMES:
+        yield torch, name, factories.double(name, getattr(torch, name))
+    for name in factories.METHODS:
+        yield torch.Tensor, name, factories.double(name, getattr(torch.Tensor, name))
+    yield torch.Tensor, "to", moves.to
+    yield torch.Tensor, "cuda", _cuda
+    yield torch.Tensor, "pin_memory", _pin_memory
+    # A module's parameters stay the objects that they are when it moves to a device: the tensors change places.
+    yield torch.__future__, "get_swap_module_params_on_conversion", devices.no_effect(True)
+
+
+class Patches:
+    """The patches in place. `undo` puts back what was there, in the opposite order."""
+
+    def __init__(self) -> None:
+        self._before: list[Patch] = []
+
+    def apply(self) -> None:
+        """All or none."""
+        try:
+            for owner, name, value in list(patches()):
+                if vars(owner).get(name, _MISSING) is _MISSING and not hasattr(owner, name):
+                    continue  # this torch does not have it
+                self._before.append((owner, name, vars(owner).get(name, _MISSING)))
+                setattr(owner, name, value)
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Torch is as it was."""
+        while self._before:
+            owner, name, value = self._before.pop()
+            if value is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+
+
+def _cuda(
+    self: torch.Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = torch.preserve_format
+) -> torch.Tensor:
+    return moves.to(self, moves.device_of(device), non_blocking=non_blocking, memory_format=memory_format)
+
+
+def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa: ARG001
+    return pinned(self.detach().clone(), session.runtime()) if not self.requires_grad else _pin_with_grad(self)
+
+
+def _pin_with_grad(tensor: torch.Tensor) -> torch.Tensor:
+    return pinned(tensor.detach().clone(), session.runtime()).requires_grad_()
+
+

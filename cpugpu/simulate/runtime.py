@@ -1,0 +1,128 @@
+"""A simulation: the simulated machine, its memory, and what a thread does with both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cpugpu.device.simulated import Simulator
+from cpugpu.device.simulated.model import Operation, StreamState
+from cpugpu.errors import SimulationOver
+from cpugpu.simulate.memory import Allocator, Block, Layout
+
+#: What a simulated device has, in bytes. Memory that is used is really used, so this is only a limit.
+MEMORY_BYTES = 16 << 30
+
+Kernel = Callable[[], object]
+
+
+class NotYet(Exception):
+    """Under the explorer, where nobody can be waited for: first let `stream` do what it holds, then come again."""
+
+    def __init__(self, stream: StreamState) -> None:
+        super().__init__(f"{stream} has something left to do")
+        self.stream = stream
+
+
+class Runtime:
+    """What tensors, streams and functions of one `simulate()` block share."""
+
+    def __init__(self, simulator: Simulator, kernels: Any = None) -> None:
+        self.simulator = simulator
+        self.driver = simulator.driver
+        self.scheduled = self.driver.scheduled
+        self.kernels = kernels
+        self.pid = os.getpid()
+        self.over = False
+        self._kept: list[object] = []
+        self.allocators = [Allocator(self, index, MEMORY_BYTES) for index in range(simulator.device_count)]
+
+    def check(self) -> None:
+        """`SimulationOver` once the block has ended; in a forked child the error that CUDA gives."""
+        if self.over:
+            raise SimulationOver(
+                "this tensor, stream or event belongs to a simulated device that is gone, for its simulate() block has"
+                " ended; take what you need out of the block with .cpu()"
+            )
+        if os.getpid() != self.pid:
+            raise RuntimeError(
+                "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the"
+                " 'spawn' start method"
+            )
+
+    def keep(self, thing: object) -> None:
+        """Until the end: C code may have a handle of it."""
+        self._kept.append(thing)
+
+    def end(self) -> None:
+        """The block ends: let the devices finish what they have, then nothing works any more."""
+        if not self.scheduled:
+            for state in self.simulator.states:
+                self.driver.block(list(state.pending))
+        self.over = True
+
+    # -- for the threads of the program ------------------------------------------------------------------------------
+
+    def current(self, index: int) -> StreamState:
+        """The stream on which the calling thread's next operation goes."""
+        return self.simulator.current_stream(index).state
+
+    def allocate(self, layout: Layout, index: int, stream: StreamState) -> tuple[Block, torch.Tensor]:
+        """Memory of a device, from the pool of a stream."""
+        return self.allocators[index].allocate(layout, stream)
+
+    def launch(
+        self,
+        stream: StreamState,
+        label: str,
+        kernel: Kernel,
+        reads: Sequence[object] = (),
+        writes: Sequence[object] = (),
+    ) -> Operation:
+        """Enqueue. Nothing waits, nobody else comes between: whoever calls has seen to its turn."""
+        with self.driver as machine:
+            operation = machine.enqueue(stream, label, (kernel,), reads=reads, writes=writes)
+            self.driver.started(operation)
+        self.touch(stream)
+        return operation
+
+    def run(
+        self,
+        stream: StreamState,
+        label: str,
+        kernel: Kernel,
+        reads: Sequence[object] = (),
+        writes: Sequence[object] = (),
+    ) -> None:
+        """Enqueue, and block until it is done. Under the explorer nobody can come between here, so what is to be
+        waited for has to be done already: `NotYet` asks for that.
+        """
+        if not self.scheduled:
+            self.finish(self.launch(stream, label, kernel, reads, writes))
+            return
+        self.touch(stream)
+        if not stream.idle:
+            raise NotYet(stream)
+        stream.device.raise_error()
+        self.driver.touch(reads, writes)
+        kernel()
+
+    def finish(self, operation: Operation) -> None:
+        """Block until it is done; raises what the device is stuck in."""
+        self.driver.block([operation])
+        operation.stream.device.raise_error()
+
+    def step(self, label: str) -> None:
+        """The calling thread is about to do something that others see. Under the explorer others may come first."""
+        if self.scheduled:
+            self.driver.step(label)
+
+    def touch(self, thing: object) -> None:
+        """What is under way touches this as well."""
+        if self.scheduled:
+            self.driver.touch(writes=(thing,))
+
+    def made(self, thing: Any) -> None:
+        """Take note of new memory."""
+        self.driver.made(thing)

@@ -1,0 +1,201 @@
+"""A tensor on a simulated device: memory of the host, whose operations run when their stream gets there.
+
+To torch's C++ a `SimTensor` is a CPU tensor: sizes, strides, views and autograd are torch's own. To Python its device is
+`cuda:N`. Whatever operation torch comes down to arrives in `__torch_dispatch__`, which `dispatch` provides. What torch
+does in C++ *without* an operation, because it takes the memory to be the host's, is overridden here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from cpugpu.errors import NotSimulated
+from cpugpu.simulate.memory import Block
+
+if TYPE_CHECKING:
+    from cpugpu.simulate.runtime import Runtime
+
+_make_subclass: Any = torch.Tensor._make_subclass  # noqa: SLF001 - torch's way to make one
+
+
+class SimTensor(torch.Tensor):
+    """A tensor on a simulated device. Made by `wrap` only."""
+
+    #: The same memory as a tensor of the host. Only kernels, and who has waited for them, may look.
+    _raw: torch.Tensor
+    _block: Block
+    __torch_dispatch__: ClassVar[Any]
+    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # noqa: SLF001
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self._block.runtime
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """The simulated device."""
+        return torch.device("cuda", self._block.index)
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        """Yes."""
+        return True
+
+    @property
+    def is_cpu(self) -> bool:  # type: ignore[override]
+        """No."""
+        return False
+
+    def get_device(self) -> int:
+        """The number of its device."""
+        return self._block.index
+
+    def is_pinned(self, device: Any = None) -> bool:  # noqa: ARG002
+        """No: only memory of the host is."""
+        return False
+
+    def is_shared(self) -> bool:
+        """As torch says of CUDA tensors."""
+        return True
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # noqa: ARG002
+        host = self.detach().cpu()
+        text = repr(host)[:-1]
+        suffix = f", device='{self.device}'"
+        if self.grad_fn is not None:
+            return f"{text}{suffix}, grad_fn=<{type(self.grad_fn).__name__}>)"
+        return f"{text}{suffix}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.dim() == 0 else object.__format__(self, spec)
+
+    # -- reading it: the host waits for the current stream -------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The value, once the current stream has come so far."""
+        return moves.to_host(self.detach(), non_blocking=False).item()
+
+    def tolist(self) -> Any:
+        """The values, once the current stream has come so far."""
+        return moves.to_host(self.detach(), non_blocking=False).tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """Refused, as torch refuses it, unless `force`."""
+        if not force:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host"
+                " memory first."
+            )
+        return self.detach().cpu().numpy()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.numpy()
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        raise NotSimulated(
+            f"a tensor on the simulated {self.device} has no DLPack capsule: its memory is no CUDA memory. Use .cpu()"
+        )
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        raise AttributeError("a tensor on a simulated device has no CUDA memory to show")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) in memo:
+            return memo[id(self)]
+        if not self.is_leaf:
+            raise RuntimeError("Only Tensors created explicitly by the user support the deepcopy protocol at the moment")
+        with torch.no_grad():
+            copy: Any = self.detach().clone()
+        if isinstance(self, torch.nn.Parameter):
+            copy = torch.nn.Parameter(copy, requires_grad=self.requires_grad)
+        else:
+            copy.requires_grad_(self.requires_grad)
+        if self.grad is not None:
+            copy.grad = self.grad.__deepcopy__(memo)
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # noqa: ARG002
+        return _restored, (self.detach().cpu(), self._block.index, self.requires_grad, is_parameter(self))
+
+    # -- moving it -----------------------------------------------------------------------------------------------------
+
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As `torch.Tensor.to`."""
+        return moves.to(self, *args, **kwargs)
+
+    def cpu(self, memory_format: torch.memory_format = torch.preserve_format) -> torch.Tensor:
+        """A copy on the host, once the current stream has come so far."""
+        return moves.to(self, "cpu", memory_format=memory_format)
+
+    def cuda(
+        self,
+        device: Any = None,
+        non_blocking: bool = False,
+        memory_format: torch.memory_format = torch.preserve_format,
+    ) -> torch.Tensor:
+        """Itself, or a copy on another device."""
+        return moves.to(
+            self, moves.device_of(device), non_blocking=non_blocking, memory_format=memory_format
+        )
+
+    def pin_memory(self, device: Any = None) -> torch.Tensor:  # noqa: ARG002
+        """Refused, as torch refuses it."""
+        raise RuntimeError(f"cannot pin 'torch.cuda.{type_name(self.dtype)}' only dense CPU tensors can be pinned")
+
+    def record_stream(self, stream: Any) -> None:
+        """When the last tensor with this memory is gone, wait for the work that `stream` holds then."""
+        runtime = self._runtime
+        runtime.check()
+        runtime.step("record_stream")
+        if stream.state is not self._block.memory.pool:
+            self._block.used_on.add(stream.state)
+
+    @property
+    def data(self) -> torch.Tensor:  # type: ignore[override]
+        """The same without history."""
+        return self.detach()
+
+    @data.setter
+    def data(self, new: torch.Tensor) -> None:
+        if not isinstance(new, SimTensor):
+            raise RuntimeError(
+                "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have incompatible tensor type."
+            )
+        _set_data(self, new)
+        self._raw, self._block = new._raw, new._block
+
+
+def wrap(raw: torch.Tensor, block: Block) -> Any:
+    """A tensor on the device of `block`, whose memory `raw` shows."""
+    tensor = _make_subclass(SimTensor, raw)
+    tensor._raw = raw
+    tensor._block = block
+    return tensor
+
+
+def is_parameter(tensor: torch.Tensor) -> bool:
+    """Is it an `nn.Parameter`?"""
+    return isinstance(tensor, torch.nn.Parameter)
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """`FloatTensor` for float32, and so on."""
+    return torch.empty(0, dtype=dtype).type().removeprefix("torch.")
+
+
+_set_data: Any = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+
+
+def _restored(host: torch.Tensor, index: int, requires_grad: bool, parameter: bool) -> torch.Tensor:
+    """What `__reduce_ex__` has taken apart."""
+    tensor: torch.Tensor = host.to(f"cuda:{index}")
+    return torch.nn.Parameter(tensor, requires_grad) if parameter else tensor.requires_grad_(requires_grad)
+
+
+from cpugpu.simulate import moves  # noqa: E402 - it needs the class
