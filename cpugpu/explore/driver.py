@@ -13,7 +13,7 @@ from typing import TypeAlias
 from cpugpu.device.simulated.model import EventState, Machine, StreamState
 from cpugpu.device.simulated.model import Operation as Work
 from cpugpu.device.simulated.objects import SimBuffer
-from cpugpu.explore.execution import Actor, Execution, Key, Thread
+from cpugpu.explore.execution import Actor, Execution, Key, State, Thread
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 
 Thing: TypeAlias = "StreamState | EventState | SimBuffer"
@@ -115,6 +115,10 @@ class Scheduled:
     def step(self, label: str, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """Wait for the calling thread's turn to do what `label` says."""
         self.execution.step(Operation(label, ((self.errors, READ), *self._accesses(reads, writes))))
+
+    def keep(self, state: State) -> None:
+        """From now on each logical thread has its own of what `state` takes and puts."""
+        self.execution.keep(state)
 
     def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """The current step touches these as well."""

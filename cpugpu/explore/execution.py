@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import greenlet
 
@@ -59,6 +59,16 @@ class Step(NamedTuple):
     conditional: bool  # was it a step that cannot always be taken?
 
 
+class State(Protocol):
+    """What somebody keeps for each thread of the operating system, and has to be kept for each logical thread."""
+
+    def take(self) -> Any:
+        """As it is now."""
+
+    def put(self, state: Any) -> None:
+        """As it was; None: as in a new thread."""
+
+
 class Thread(Actor):
     """A logical thread: a function in a greenlet of its own.
 
@@ -77,6 +87,7 @@ class Thread(Actor):
         self.within: Callable[[Operation], Operation] | None = None
         self._execution = execution
         self._function = function
+        self._state: Any = None  # what `Execution.kept` keeps, None at the beginning
         self._made = itertools.count()
         self._greenlet = greenlet.greenlet(self._run, execution.hub)
         execution.thread_of[self._greenlet] = self
@@ -88,7 +99,13 @@ class Thread(Actor):
     def go(self) -> None:
         """Run until the next operation, or to the end."""
         self.next = None
-        self._greenlet.switch()
+        kept = self._execution.kept
+        if kept is None:
+            self._greenlet.switch()
+        else:
+            kept.put(self._state)
+            self._greenlet.switch()
+            self._state = kept.take()
 
     def park(self) -> None:
         """Called by itself: have no next step until somebody gives it one."""
@@ -154,6 +171,8 @@ class Execution:
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
         self.spurious = False  # may a wait on a condition end though nobody has notified it?
+        self.kept: State | None = None
+        self._before: Any = None  # what the caller had of it
         self._touched: list[tuple[Resource, Access]] = []
         self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
         self._begun = 0
@@ -292,6 +311,11 @@ class Execution:
         self.steps.append(step)
         return step
 
+    def keep(self, state: State) -> None:
+        """From now on each thread has its own of what `state` takes and puts."""
+        if self.kept is None:
+            self.kept, self._before = state, state.take()
+
     def close(self) -> None:
         """End all threads."""
         self.over = True
@@ -299,6 +323,8 @@ class Execution:
             if isinstance(actor, Thread):
                 actor.kill()
         self.thread_of.clear()
+        if self.kept is not None:
+            self.kept.put(self._before)
 
 
 _current: Execution | None = None

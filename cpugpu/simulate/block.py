@@ -13,6 +13,7 @@ from cpugpu.device.simulated import SimulatedDevice, Simulator, heavy_tail
 from cpugpu.device.simulated.realtime import Latency
 from cpugpu.errors import SimulationError
 from cpugpu.simulate import session
+from cpugpu.simulate.explored import ExploredPinned, ExploredTensor, TorchState
 from cpugpu.simulate.patching import Patches
 from cpugpu.simulate.runtime import Runtime
 
@@ -31,15 +32,17 @@ def simulate(
     if session.current() is not None:
         raise SimulationError("simulate() was entered while a simulation is on; one at a time, in the whole process")
     device: Any = in_use()
-    if isinstance(device, SimulatedDevice):  # of the rig under which this runs
-        simulator = device.simulator
-    else:
+    simulator: Simulator | None = getattr(device, "simulator", None)  # of the rig under which this runs
+    if simulator is None:
         chosen = seed if seed is not None else settings.seed() or 0
         simulator = Simulator(devices, seed=chosen, latency=latency, pool=pool)
     runtime = Runtime(simulator)
+    if runtime.scheduled:
+        runtime.tensor_class, runtime.pinned_class = ExploredTensor, ExploredPinned
+        runtime.driver.keep(TorchState())
     patches = Patches()
     with ExitStack() as stack:
-        if not isinstance(device, SimulatedDevice):
+        if simulator is not getattr(device, "simulator", None):
             stack.enter_context(using(SimulatedDevice(simulator)))
         stack.callback(session.put, None)
         session.put(runtime)

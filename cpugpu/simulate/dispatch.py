@@ -142,10 +142,12 @@ def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         writes = [block.memory for block in blocks if block is not None]
         kernel = _kernel(func, call, raws, spec.pack)
         operation = runtime.launch(stream, _label(func), kernel, call.reads, writes)
-        backward.made(operation, blocks)
+        backward.made(operation, blocks, runtime)
     if spec.pack is None:
-        return None if raws[0] is None else wrap(raws[0], blocks[0])
-    return spec.pack([None if block is None else wrap(raw, block) for raw, block in zip(raws, blocks, strict=True)])
+        return None if raws[0] is None else wrap(raws[0], blocks[0], stream)
+    return spec.pack(
+        [None if block is None else wrap(raw, block, stream) for raw, block in zip(raws, blocks, strict=True)]
+    )
 
 
 def _kernel(func: Any, call: _Call, raws: list[Any], pack: type | None) -> Callable[[], None]:

@@ -16,7 +16,7 @@ import torch.autograd
 import torch.cuda
 import torch.cuda.streams
 
-from cpugpu.simulate import devices, factories, moves, session, streams
+from cpugpu.simulate import backward, devices, factories, moves, session, streams
 from cpugpu.simulate.pinned import pinned
 
 _MISSING = object()
@@ -86,6 +86,7 @@ def patches() -> Iterator[Patch]:
         yield torch, name, factories.double(name, getattr(torch, name))
     for name in factories.METHODS:
         yield torch.Tensor, name, factories.double(name, getattr(torch.Tensor, name))
+    yield torch.autograd, "_engine_run_backward", backward.double(torch.autograd._engine_run_backward)  # noqa: SLF001
     yield torch.Tensor, "to", moves.to
     yield torch.Tensor, "cuda", _cuda
     yield torch.Tensor, "pin_memory", _pin_memory

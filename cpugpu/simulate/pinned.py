@@ -92,7 +92,9 @@ class PinnedTensor(torch.Tensor):
 
 def pinned(raw: torch.Tensor, runtime: Runtime, memory: HostMemory | None = None) -> PinnedTensor:
     """`raw`, whose memory counts as pinned from now on."""
-    tensor: PinnedTensor = torch.Tensor._make_subclass(PinnedTensor, raw)  # noqa: SLF001
+    tensor: PinnedTensor = torch.Tensor._make_subclass(  # noqa: SLF001
+        runtime.pinned_class or PinnedTensor, raw
+    )
     tensor._raw = raw
     tensor._memory = memory or HostMemory(runtime)
     return tensor
@@ -102,7 +104,7 @@ def look(tensor: PinnedTensor) -> None:
     """The host is about to read it."""
     memory = tensor._memory
     if memory.runtime.scheduled and not memory.runtime.over:
-        memory.runtime.driver.step("read host memory", reads=(memory,))
+        memory.runtime.step("read host memory", reads=(memory,))
 
 
 from cpugpu.simulate import dispatch, moves  # noqa: E402 - they need the class

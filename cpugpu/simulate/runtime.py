@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cpugpu.device.simulated import Simulator
@@ -35,7 +37,12 @@ class Runtime:
         self.kernels = kernels
         self.pid = os.getpid()
         self.over = False
+        #: The classes of tensors, where they are not the usual ones.
+        self.tensor_class: Any = None
+        self.pinned_class: Any = None
+        self.local = threading.local()  # the logical thread's, under the explorer
         self._kept: list[object] = []
+        self._uninterrupted = 0
         self.allocators = [Allocator(self, index, MEMORY_BYTES) for index in range(simulator.device_count)]
 
     def check(self) -> None:
@@ -87,6 +94,12 @@ class Runtime:
         self.touch(stream)
         return operation
 
+    def wait_for(self, stream: StreamState, operation: Operation) -> None:
+        """Let the future work of `stream` wait for `operation`."""
+        with self.driver as machine:
+            self.driver.started(machine.enqueue(stream, "wait", after=operation))
+        self.touch(stream)
+
     def run(
         self,
         stream: StreamState,
@@ -98,7 +111,7 @@ class Runtime:
         """Enqueue, and block until it is done. Under the explorer nobody can come between here, so what is to be
         waited for has to be done already: `NotYet` asks for that.
         """
-        if not self.scheduled:
+        if not self._uninterrupted:
             self.finish(self.launch(stream, label, kernel, reads, writes))
             return
         self.touch(stream)
@@ -113,10 +126,19 @@ class Runtime:
         self.driver.block([operation])
         operation.stream.device.raise_error()
 
-    def step(self, label: str) -> None:
+    def step(self, label: str, reads: Sequence[object] = (), writes: Sequence[object] = ()) -> None:
         """The calling thread is about to do something that others see. Under the explorer others may come first."""
-        if self.scheduled:
-            self.driver.step(label)
+        if self.scheduled and not self._uninterrupted:
+            self.driver.step(label, reads, writes)
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Under the explorer: nobody else comes between."""
+        self._uninterrupted += 1
+        try:
+            yield
+        finally:
+            self._uninterrupted -= 1
 
     def touch(self, thing: object) -> None:
         """What is under way touches this as well."""

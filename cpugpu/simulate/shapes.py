@@ -96,3 +96,11 @@ def _on_meta(value: Any) -> Any:
 
 def _layout(value: torch.Tensor | None) -> Layout | None:
     return None if value is None else (value.shape, value.stride(), value.dtype)
+
+
+def _warm_up() -> None:
+    """The first of its kinds takes torch seconds, for it imports much; that must not come in the middle of a schedule."""
+    torch.ops.aten.add.Tensor(torch.empty(1, device="meta"), torch.empty(1, device="meta"))
+
+
+_warm_up()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import weakref
 from typing import Any
 
@@ -261,12 +260,10 @@ def _clamped(priority: int) -> int:
     return max(PRIORITIES[0], min(PRIORITIES[1], priority))
 
 
-_local = threading.local()
-
-
 def _entered() -> list[Any]:
     """The streams that the calling thread has entered, by `with stream:`."""
-    entered: list[Any] | None = getattr(_local, "entered", None)
+    local = session.runtime().local
+    entered: list[Any] | None = getattr(local, "entered", None)
     if entered is None:
-        entered = _local.entered = []
+        entered = local.entered = []
     return entered

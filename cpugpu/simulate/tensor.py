@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from cpugpu.device.simulated.model import StreamState
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate.memory import Block
 
@@ -26,6 +27,9 @@ class SimTensor(torch.Tensor):
     #: The same memory as a tensor of the host. Only kernels, and who has waited for them, may look.
     _raw: torch.Tensor
     _block: Block
+    #: Where the operation that made it went, and where gradients of it come together. Only while streams are in use.
+    _made_on: StreamState | None = None
+    _accumulates_on: StreamState
     __torch_dispatch__: ClassVar[Any]
     __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # noqa: SLF001
 
@@ -171,11 +175,13 @@ class SimTensor(torch.Tensor):
         self._raw, self._block = new._raw, new._block
 
 
-def wrap(raw: torch.Tensor, block: Block) -> Any:
-    """A tensor on the device of `block`, whose memory `raw` shows."""
-    tensor = _make_subclass(SimTensor, raw)
+def wrap(raw: torch.Tensor, block: Block, made_on: StreamState | None = None) -> Any:
+    """A tensor on the device of `block`, whose memory `raw` shows. `made_on`: the stream, if not the current one."""
+    tensor = _make_subclass(block.runtime.tensor_class or SimTensor, raw)
     tensor._raw = raw
     tensor._block = block
+    if block.runtime.simulator.switched:
+        tensor._made_on = made_on or block.runtime.current(block.index)
     return tensor
 
 

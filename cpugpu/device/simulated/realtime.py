@@ -56,6 +56,9 @@ class RealTime:
     def step(self, label: str, reads: object = (), writes: object = ()) -> None:
         """It is always everybody's turn."""
 
+    def keep(self, state: object) -> None:
+        """Threads have state of their own here."""
+
     def touch(self, reads: object = (), writes: object = ()) -> None:
         """Nothing to note."""
 

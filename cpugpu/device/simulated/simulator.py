@@ -28,6 +28,9 @@ class Driver(Protocol):
     def step(self, label: str, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """The calling thread is about to do what other threads and streams can see. Comes back when it is its turn."""
 
+    def keep(self, state: Any) -> None:
+        """Where threads take turns: `state.take()` and `state.put()` are called when they do, for each its own."""
+
     def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """What the calling thread is doing sees or changes these as well."""
 
@@ -73,6 +76,8 @@ class Simulator:
         self._pool_size = pool
         self._pools: dict[tuple[int, int], tuple[list[SimStream], list[int]]] = {}
         self._local = threading.local()
+        #: Has any thread ever had another current stream than the default one?
+        self.switched = False
         self.driver: Driver = driver(machine) if driver else RealTime(machine, seed=seed, latency=latency)
         self._defaults = [self._new(state.default) for state in self.states]
 
@@ -114,6 +119,7 @@ class Simulator:
         streams, index, device = self._streams(), stream.device_index, self.current_index
         before = streams.get(index)
         streams[index], self._local.index = stream, index
+        self.switched = True
         try:
             yield
         finally:
@@ -126,6 +132,7 @@ class Simulator:
     def set_current(self, stream: SimStream) -> None:
         """Make `stream` and its device the calling thread's current ones, until something else is said."""
         self._streams()[stream.device_index] = stream
+        self.switched = True
         self._local.index = stream.device_index
 
     def stream(self, index: int, *, priority: int = 0, blocking: bool = False) -> SimStream:
