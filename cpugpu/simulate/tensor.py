@@ -177,7 +177,8 @@ class SimTensor(torch.Tensor):
 
 def wrap(raw: torch.Tensor, block: Block, made_on: StreamState | None = None) -> Any:
     """A tensor on the device of `block`, whose memory `raw` shows. `made_on`: the stream, if not the current one."""
-    tensor = _make_subclass(block.runtime.tensor_class or SimTensor, raw)
+    # `data`, for it counts changes of its own: what kernels do to `raw` is none of autograd's business.
+    tensor = _make_subclass(block.runtime.tensor_class or SimTensor, raw.data)
     tensor._raw = raw
     tensor._block = block
     if block.runtime.simulator.switched:
