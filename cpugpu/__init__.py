@@ -2,7 +2,8 @@
 
 `CpuGpuEvent` is the hand-off. The errors are what it raises. `scenario` describes a test of a hand-off (a function over
 threads, streams, events and buffers); `hammer` runs it for a while with real threads and reports what came out, and
-`explore` tries its schedules one by one (which needs `cpugpu[stress]`).
+`explore` tries its schedules one by one (which needs `cpugpu[stress]`). `simulate` puts the simulated device in the
+place of `torch.cuda`, for programs that know nothing of all this.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cpugpu.rig import scenario
 
 if TYPE_CHECKING:
     from cpugpu.explore import explore as explore
+    from cpugpu.simulate import simulate as simulate
 
 __version__ = "0.1.0"
 
@@ -39,15 +41,16 @@ __all__ = [
     "explore",
     "hammer",
     "scenario",
+    "simulate",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`explore` is loaded when it is asked for: most programs hand work over and have no use for it."""
-    if name == "explore":
+    """`explore` and `simulate` are loaded when they are asked for: most programs have no use for them."""
+    if name in ("explore", "simulate"):
         import importlib
 
-        return importlib.import_module("cpugpu.explore")
+        return importlib.import_module(f"cpugpu.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,6 +5,8 @@ that pytest takes is taken, `-n 4` and `-k name` for instance; `cpugpu stress --
 
 `cpugpu explore [PATH[::SCENARIO]...]` tries the schedules of scenarios one by one (`cpugpu/cli_explore.py`).
 
+`cpugpu run SCRIPT [ARGUMENT...]` runs a program on the simulated device (`cpugpu/cli_run.py`).
+
 `cpugpu merge OUT FOLDER...` joins what several machines have left (`--stress-report`), and writes one report. It
 overwrites nothing but what a merge has made.
 
@@ -26,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cpugpu
-from cpugpu import cli_explore
+from cpugpu import cli_explore, cli_run
 
 #: Statuses of pytest: Ctrl-C, a path or scenario that is not there, and a selection that leaves none.
 _INTERRUPTED, _USAGE_ERROR, _NOTHING_SELECTED = 2, 4, 5
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("stress", help="run scenarios: pytest with the same arguments", add_help=False)
 
     cli_explore.add_parser(commands)
+    cli_run.add_parser(commands)
 
     merge = commands.add_parser("merge", help="join the results of several machines into one report")
     merge.add_argument("out", type=Path, help="the folder to make")

@@ -37,6 +37,9 @@ from cpugpu.pytest_options import (
     replay_command,
     too_short,
 )
+from cpugpu.pytest_simulate import MARKER as SIMULATE_MARKER
+from cpugpu.pytest_simulate import simulated_cuda as simulated_cuda
+from cpugpu.pytest_simulate import use_fixture
 from cpugpu.report import is_report_of, item_text, outcome_table
 from cpugpu.rig import Scenario
 
@@ -60,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "explore(seconds=10, strategy='auto', ...): how the fixture `explore` tries schedules in this test"
     )
+    config.addinivalue_line("markers", SIMULATE_MARKER)
     with _told(ValueError):
         config.stash[OPTIONS_KEY] = read_options(config)
         if _asked(config):
@@ -118,6 +122,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the scenarios of other parts to them. In a worker of pytest-xdist, divide the time among the others."""
+    use_fixture(items)
     options = config.stash[OPTIONS_KEY]
     mine = [item for item in items if isinstance(item, StressItem)]
     if options.part.of > 1:

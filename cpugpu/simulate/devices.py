@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cpugpu.errors import NotSimulated
 from cpugpu.simulate import session, streams
 from cpugpu.simulate.moves import device_of
 
@@ -27,6 +28,15 @@ def is_available() -> bool:
 def init() -> None:
     """There is nothing to do."""
     session.runtime()
+
+
+def lazy_init() -> None:
+    """Where torch comes when it is about to start CUDA: past the simulation."""
+    raise NotSimulated(
+        "torch was about to start the real CUDA while a simulation is on. Either this function of torch.cuda is not"
+        " simulated (the traceback names it), or it was taken out of torch before simulate() began: call it as"
+        " torch.zeros(...), or import it within the block"
+    )
 
 
 def device_count() -> int:

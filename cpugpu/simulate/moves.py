@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cpugpu.errors import NotSimulated
+from cpugpu.errors import NotSimulated, SimulationError
 from cpugpu.simulate import session
 from cpugpu.simulate.memory import Layout
 from cpugpu.simulate.pinned import PinnedTensor, pinned
@@ -48,6 +48,11 @@ def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         args = (like.device, like.dtype, *args)
     device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)  # noqa: SLF001
     device = tensor.device if device is None else device
+    if tensor.is_cuda and not isinstance(tensor, SimTensor):
+        raise SimulationError(
+            f"this tensor is on the real {tensor.device}, and a simulation is on: the two are never mixed; make it"
+            " within the simulate() block"
+        )
     if device.type == "cuda":
         device = device_of(device)
     if device == tensor.device or "cuda" not in (device.type, tensor.device.type):
@@ -147,6 +152,7 @@ def copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> N
             _between(target, source)
     else:
         assert isinstance(source, SimTensor)
+        source._runtime.check()
         _from_device(target, source, non_blocking=non_blocking)
 
 

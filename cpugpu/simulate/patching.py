@@ -3,7 +3,7 @@
 Every name is in one table, so that a test can compare all of them before and after. They are names of modules and of
 the class `torch.Tensor`: they hold for all threads at once, those that run already too, and nothing has to be undone
 in a thread. A function that a program has taken out of torch before (`from torch import zeros`) is torch's own: with
-`device="cuda"` it says that torch has no CUDA, unless it is called by way of `torch`.
+`device="cuda"` it comes to `_lazy_init`, which says so.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import torch.autograd
 import torch.cuda
 import torch.cuda.streams
 
-from cpugpu.simulate import backward, devices, factories, moves, session, streams
+from cpugpu.device import accelerator
+from cpugpu.simulate import backward, devices, factories, kernels, moves, session, streams
 from cpugpu.simulate.pinned import pinned
+from cpugpu.simulate.runtime import Runtime
 
 _MISSING = object()
 
@@ -25,8 +27,10 @@ _MISSING = object()
 Patch = tuple[Any, str, Any]
 
 
-def patches() -> Iterator[Patch]:
+def patches(runtime: Runtime) -> Iterator[Patch]:
     """All of them."""
+    yield from kernels.patches(runtime.kernels)
+    yield accelerator, "capture_id", devices.no_effect(0)  # which asks the real driver
     cuda = torch.cuda
     for module in (cuda, cuda.streams):
         yield module, "Stream", streams.CudaStream
@@ -36,7 +40,7 @@ def patches() -> Iterator[Patch]:
     yield torch, "Event", streams.Event
     for name, value in {
         "StreamContext": streams.StreamContext,
-        "_lazy_init": devices.init,
+        "_lazy_init": devices.lazy_init,
         "_sleep": devices.sleep,
         "can_device_access_peer": devices.no_effect(True),
         "cudart": devices.cudart,
@@ -100,10 +104,10 @@ class Patches:
     def __init__(self) -> None:
         self._before: list[Patch] = []
 
-    def apply(self) -> None:
+    def apply(self, runtime: Runtime) -> None:
         """All or none."""
         try:
-            for owner, name, value in list(patches()):
+            for owner, name, value in list(patches(runtime)):
                 if vars(owner).get(name, _MISSING) is _MISSING and not hasattr(owner, name):
                     continue  # this torch does not have it
                 self._before.append((owner, name, vars(owner).get(name, _MISSING)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,13 +29,13 @@ class NotYet(Exception):
 class Runtime:
     """What tensors, streams and functions of one `simulate()` block share."""
 
-    def __init__(self, simulator: Simulator, kernels: Any = None) -> None:
+    def __init__(self, simulator: Simulator, kernels: Mapping[Any, Any]) -> None:
         self.simulator = simulator
         self.driver = simulator.driver
         self.scheduled = self.driver.scheduled
         self.kernels = kernels
-        self.pid = os.getpid()
         self.over = False
+        self.forked = False  # is this a child of the process that it belongs to?
         #: The classes of tensors, where they are not the usual ones.
         self.tensor_class: Any = None
         self.pinned_class: Any = None
@@ -47,15 +46,15 @@ class Runtime:
 
     def check(self) -> None:
         """`SimulationOver` once the block has ended; in a forked child the error that CUDA gives."""
+        if self.forked:
+            raise RuntimeError(
+                "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the"
+                " 'spawn' start method (a simulated device, too, belongs to the process that has made it)"
+            )
         if self.over:
             raise SimulationOver(
                 "this tensor, stream or event belongs to a simulated device that is gone, for its simulate() block has"
                 " ended; take what you need out of the block with .cpu()"
-            )
-        if os.getpid() != self.pid:
-            raise RuntimeError(
-                "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the"
-                " 'spawn' start method"
             )
 
     def keep(self, thing: object) -> None:
@@ -68,6 +67,10 @@ class Runtime:
             for state in self.simulator.states:
                 self.driver.block(list(state.pending))
         self.over = True
+
+    def in_child(self) -> None:
+        """This process is a fork: the workers are gone, and CUDA would refuse everything."""
+        self.forked = self.over = True
 
     # -- for the threads of the program ------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cpugpu.errors import SimulationError
 from cpugpu.simulate.runtime import Runtime
 
@@ -25,3 +27,11 @@ def put(runtime: Runtime | None) -> None:
     """From now on it is this one."""
     global _runtime
     _runtime = runtime
+
+
+def _in_child() -> None:
+    if _runtime is not None:
+        _runtime.in_child()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -165,12 +165,12 @@ class Event(SimEvent):
 
     def record(self, stream: Any = None) -> None:
         """Capture what `stream`, or the calling thread's current stream, holds now."""
-        session.runtime()
+        _check(stream)
         super().record(stream)
 
     def wait(self, stream: Any = None) -> None:
         """Let future work of `stream`, or of the calling thread's current stream, wait for the latest capture."""
-        session.runtime()
+        _check(stream)
         super().wait(stream)
 
     def ipc_handle(self) -> Any:
@@ -233,6 +233,13 @@ def set_stream(stream: Any) -> None:
 def context(stream: Any) -> StreamContext:
     """`torch.cuda.stream`."""
     return StreamContext(stream)
+
+
+def _check(stream: Any) -> None:
+    if stream is None:
+        session.runtime()
+    else:
+        _usable(stream)
 
 
 def _usable(stream: Any) -> None:

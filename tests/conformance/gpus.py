@@ -109,6 +109,40 @@ class CudaGpu:
             return buffer.tensor[0].item()
 
 
+class TorchOnSimulatedGpu(CudaGpu):
+    """The same through `torch.cuda`, while `cpugpu.simulate` is on. Only the gate differs: there is no libcuda."""
+
+    name = "torch on sim"
+    error = RuntimeError
+
+    def __init__(self, runtime: Any, index: int = 0) -> None:
+        import torch
+
+        self.torch = torch
+        self.index = index
+        self.device = find_accelerator(index)
+        self._runtime = runtime
+
+    def other(self) -> TorchOnSimulatedGpu:
+        return TorchOnSimulatedGpu(self._runtime, 1)
+
+    @contextlib.contextmanager
+    def gate(self, stream: Any) -> Iterator[Callable[[], None]]:
+        opened = threading.Event()
+        self._runtime.launch(stream.state, "gate", opened.wait)
+        try:
+            yield opened.set
+        finally:
+            opened.set()
+
+    def fail(self, stream: Any) -> None:
+        """What a real device cannot recover from: an index that is out of bounds."""
+        index = self.torch.tensor([7], device=self.device.name)
+        self.torch.cuda.synchronize()
+        with self.device.use(stream):
+            self.torch.zeros(2, device=self.device.name)[index]
+
+
 def accelerator_missing() -> str:
     """Why there is no real device to test, empty if there is one."""
     try:

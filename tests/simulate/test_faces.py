@@ -1,0 +1,98 @@
+"""`cpugpu run`, and the fixture and marker of pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+pytest_plugins = ["pytester"]
+
+
+def cpugpu(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "cpugpu", "run", *arguments], capture_output=True, text=True, cwd=cwd
+    )
+
+
+PROGRAM = """
+import sys, threading, torch, neighbour
+assert __name__ == "__main__"
+x = torch.arange(4, device="cuda:1")
+print(sys.argv[1:], torch.cuda.device_count(), x.sum().item(), neighbour.HERE)
+if "raise" in sys.argv:
+    raise KeyError("mine")
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    (tmp_path / "neighbour.py").write_text("HERE = 'here'")
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def test_a_program_runs_as_under_python(program: Path) -> None:
+    done = cpugpu("--devices", "2", "--seed=3", str(program), "7", "--seed", "x")
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == "['7', '--seed', 'x'] 2 6 here\n"
+
+
+def test_its_traceback_is_its_own(program: Path) -> None:
+    done = cpugpu("--devices", "2", str(program), "raise")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'Traceback (most recent call last):\n  File "{program}", line 7')
+    assert done.stderr.rstrip().endswith("KeyError: 'mine'")
+
+
+def test_a_module(program: Path) -> None:
+    done = cpugpu("--devices=2", "-m", "program", "0", cwd=program.parent)
+    assert (done.returncode, done.stdout) == (0, "['0'] 2 6 here\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["absent.py"], "there is no script absent.py"),
+        ([], "which program? Allowed are SCRIPT and -m MODULE"),
+        (["--devices=0", __file__], "devices=0: a simulated machine has at least 1 device"),
+        (["--device=real", "--seed=1", __file__], "--devices and --seed are for --device sim"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], complaint: str) -> None:
+    done = cpugpu(*arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+TESTS = """
+import pytest, torch
+
+@pytest.mark.simulated_cuda(devices=2)
+def test_marker():
+    assert torch.zeros(1, device="cuda:1").item() == 0
+
+def test_fixture(simulated_cuda):
+    assert torch.cuda.device_count() == 1
+
+def test_neither():
+    assert not torch.cuda.is_available()
+
+@pytest.mark.simulated_cuda(devices=0)
+def test_bad():
+    pass
+"""
+
+
+def test_the_marker_and_the_fixture(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", "ignore")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*devices=0: a simulated machine has at least 1 device*"])
