@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import greenlet
 
+from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -78,8 +79,9 @@ class Thread(Actor):
         self._execution = execution
         self._function = function
         self._made = itertools.count()
-        self._greenlet = greenlet.greenlet(self._run, execution.hub)
-        execution.thread_of[self._greenlet] = self
+        self._up = False
+        self._carrier = execution.carriers.take()
+        execution.thread_of[self._carrier] = self
 
     def made(self) -> int:
         """The next number of its own, for the keys of what it makes."""
@@ -88,7 +90,11 @@ class Thread(Actor):
     def go(self) -> None:
         """Run until the next operation, or to the end."""
         self.next = None
-        self._greenlet.switch()
+        if self._up:
+            self._carrier.switch()
+        else:
+            self._up = True
+            self._carrier.switch(self._run)
 
     def park(self) -> None:
         """Called by itself: have no next step until somebody gives it one."""
@@ -96,12 +102,16 @@ class Thread(Actor):
 
     def kill(self) -> None:
         """End it where it stands."""
-        if self._greenlet:
-            self._greenlet.throw()
+        if not self._up:
+            self._execution.carriers.give_back(self._carrier)
+        elif self.alive:
+            self._carrier.throw()
 
     def _run(self) -> None:
+        function = self._function
+        del self._function  # it may refer to this thread
         try:
-            self._function()
+            function()
         except greenlet.GreenletExit:
             pass
         except Unmodelled as error:
@@ -143,8 +153,9 @@ class Clock(Actor):
 class Execution:
     """The actors, their hub, and the steps that they have taken. `now`: the virtual time, in seconds."""
 
-    def __init__(self) -> None:
-        self.hub = greenlet.getcurrent()
+    def __init__(self, carriers: Carriers | None = None) -> None:
+        self.carriers = Carriers() if carriers is None else carriers
+        self.hub = self.carriers.hub
         self.actors: list[Actor] = []
         self.steps: list[Step] = []
         self.thread_of: dict[greenlet.greenlet, Thread] = {}
@@ -154,7 +165,7 @@ class Execution:
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
         self.spurious = False  # may a wait on a condition end though nobody has notified it?
-        self._touched: list[tuple[Resource, Access]] = []
+        self._touched: Footprint = ()
         self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
         self._begun = 0
         self._fresh: list[Thread] = []
@@ -271,10 +282,10 @@ class Execution:
         """Let `actor` take its step."""
         operation = actor.next
         assert operation is not None
-        self._touched = [*operation.footprint]
+        self._touched = operation.footprint
         self._begun = len(self.steps) + 1
         if not actor.steps:
-            self._touched.append((actor.begin, CAUSE))
+            self._touched += ((actor.begin, CAUSE),)
         actor.steps += 1
         if self._resting:
             for other in self._resting:
@@ -286,18 +297,19 @@ class Execution:
         actor.go()
         if self._fresh:
             self.come_up()
-        actor.last = step = Step(
-            actor, operation.label, tuple(self._touched), tuple(enabled), operation.enabled is not None
-        )
+        actor.last = step = Step(actor, operation.label, self._touched, tuple(enabled), operation.enabled is not None)
         self.steps.append(step)
         return step
 
     def close(self) -> None:
-        """End all threads."""
+        """End all threads. What refers to itself is taken apart, so that it is gone without the garbage collector."""
         self.over = True
         for actor in self.actors:
             if isinstance(actor, Thread):
                 actor.kill()
+        for actor in self.actors:
+            actor.last = None
+        self.actors, self.steps, self._resting, self.withdrawn = [], [], [], []
         self.thread_of.clear()
 
 

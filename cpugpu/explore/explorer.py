@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cpugpu import settings
+from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.kept import Kept
 from cpugpu.explore.lines import traced
 from cpugpu.explore.minimal import minimal
@@ -92,10 +93,13 @@ def explore(
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
     unfit = scenario.unfit(Place())
-    exploration = _Exploration(scenario, seconds, seed, tuple(trace), stop_at_first=stop_at_first, tell=tell)
-    if unfit:
-        return exploration.refuse(f"the explorer cannot run it: it {unfit}")
     with ExitStack() as stack:
+        carriers = stack.enter_context(Carriers())
+        exploration = _Exploration(
+            scenario, seconds, seed, tuple(trace), carriers, stop_at_first=stop_at_first, tell=tell
+        )
+        if unfit:
+            return exploration.refuse(f"the explorer cannot run it: it {unfit}")
         stack.enter_context(watched())
         stack.enter_context(standing_in())
         stack.enter_context(traced(trace))
@@ -115,6 +119,7 @@ class _Exploration:
         seconds: float,
         seed: int,
         trace: tuple[type, ...],
+        carriers: Carriers,
         *,
         stop_at_first: bool,
         tell: Tell | None,
@@ -122,6 +127,7 @@ class _Exploration:
         self._scenario = scenario
         self._seed = seed
         self._trace = trace
+        self._carriers = carriers
         self._stop_at_first = stop_at_first
         self._tell = tell
         self._began = time.monotonic()
@@ -228,7 +234,7 @@ class _Exploration:
         return False
 
     def _execute(self, strategy: Strategy) -> Run:
-        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end)
+        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end, carriers=self._carriers)
 
     def _failed(self, run: Run) -> None:
         tally = self._tally
@@ -315,9 +321,10 @@ def _in_turn(seed: int) -> Iterator[Strategy]:
 
 def _sampled(coverage: Coverage) -> str:
     estimate, low, high = coverage.missing_mass
+    about = "" if coverage.exact else "about "
     return (
-        f"{coverage.seen:,} traces in {coverage.executions:,} random schedules; the next one is new with a probability"
-        f" of {estimate:.2%} ({low:.2%} to {high:.2%})"
+        f"{about}{coverage.seen:,} traces in {coverage.executions:,} random schedules; the next one is new with a"
+        f" probability of {estimate:.2%} ({low:.2%} to {high:.2%})"
     )
 
 

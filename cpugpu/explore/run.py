@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from cpugpu.device import using
+from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.driver import StreamActor
 from cpugpu.explore.execution import Actor, Execution, Key, Step, Thread, set_current
 from cpugpu.explore.operation import WRITE, Operation
@@ -87,13 +88,23 @@ class Run:
 Choose = Callable[[Sequence[Actor], "Actor | None"], "Actor | None"]
 
 
-def execute(scenario: Scenario, choose: Choose, *, to_the_end: bool = False, spurious: bool = False) -> Run:
+def execute(
+    scenario: Scenario,
+    choose: Choose,
+    *,
+    to_the_end: bool = False,
+    spurious: bool = False,
+    carriers: Carriers | None = None,
+) -> Run:
     """Execute `scenario` once; `choose` decides who takes each step. To be called while the stand-ins are in place.
 
     The execution ends when the scenario's function has returned, when a thread of the rig has raised (`to_the_end`:
-    only when the others have come to their ends), or when nobody can go on.
+    only when the others have come to their ends), or when nobody can go on. Who executes often has `carriers` for all.
     """
-    execution = Execution()
+    if carriers is None:
+        with Carriers() as carriers:
+            return execute(scenario, choose, to_the_end=to_the_end, spurious=spurious, carriers=carriers)
+    execution = Execution(carriers)
     execution.spurious = spurious
     set_current(execution)
     try:
