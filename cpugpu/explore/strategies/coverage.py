@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from cpugpu.explore.execution import Actor, Step
-from cpugpu.explore.operation import CAUSE, WRITE, Access
+from cpugpu.explore.operation import CAUSE, READ, WRITE
 from cpugpu.explore.run import Run
 
 #: So many traces are remembered, which takes up to some 10 MiB.
@@ -45,20 +45,18 @@ def trace_of(steps: Sequence[Step]) -> int:
     for actor, label, footprint, _, _ in steps:
         before = last.get(actor)
         parts = [crc32(repr(actor.key).encode()) if before is None else before, crc32(label.encode())]
-        touched: dict[object, Access] = {}
         for resource, access in footprint:
-            if access is not CAUSE and touched.get(resource.key) is not WRITE:
-                touched[resource.key] = access
-        for its, access in touched.items():
-            parts.append(writes.get(its, 0))
-            if access is WRITE and its in reads:
-                parts.append(hash(frozenset(reads.pop(its))))
+            if access is not CAUSE:
+                parts.append(writes.get(resource.key, 0))
+            if access is WRITE and resource.key in reads:
+                parts.append(hash(frozenset(reads[resource.key])))
         last[actor] = number = hash(tuple(parts))
-        for its, access in touched.items():
+        for resource, access in footprint:
             if access is WRITE:
-                writes[its] = number
-            else:
-                reads.setdefault(its, []).append(number)
+                writes[resource.key] = number
+                reads.pop(resource.key, None)
+            elif access is READ:
+                reads.setdefault(resource.key, []).append(number)
         hashes.append(number)
     mixed = hashlib.blake2b(array("q", sorted(hashes)), digest_size=8)
     return int.from_bytes(mixed.digest(), "little")
@@ -170,7 +168,7 @@ class Coverage:
         self._twice += (times == 2) - (times == 3)
         if self.exact:
             self._compare(number, self._first.setdefault(trace, number))
-        if len(self._times) > self._remembers:
+        while len(self._times) > self._remembers:
             self._halve()
 
     def _compare(self, number: int, first: int) -> None:
