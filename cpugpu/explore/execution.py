@@ -164,6 +164,7 @@ class Execution:
         self.now = 0.0
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
+        self.failed: tuple[Thread, BaseException] | None = None  # the first thread of the rig that has raised
         self.spurious = False  # may a wait on a condition end though nobody has notified it?
         self._touched: Footprint = ()
         self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
@@ -213,7 +214,14 @@ class Execution:
     def join(self, threads: Sequence[Thread]) -> None:
         """Wait until all have ended."""
         ends: Footprint = tuple((thread.end, CAUSE) for thread in threads)
-        self.step(Operation("join", ends, lambda: not any(thread.alive for thread in threads)))
+        left = list(threads)
+
+        def ended() -> bool:  # looked at before each step of the others, so it is quick
+            while left and not left[-1].alive:
+                left.pop()
+            return not left
+
+        self.step(Operation("join", ends, ended))
 
     def others(self) -> bool:
         """Is there anybody beside the calling thread who has something left to do?"""

@@ -62,7 +62,6 @@ class ExploredRig:
         self._broken = _Broken(execution)
         #: What `CpuGpuEvent()` and `resolve()` use meanwhile.
         self.device: Any = _WhenNeeded(execution, self._broken)
-        self.failed: tuple[Thread, BaseException] | None = None
 
     def run(self, *functions: Callable[[], object]) -> None:
         """Start them together, join them. The start is no step."""
@@ -72,10 +71,10 @@ class ExploredRig:
                 try:
                     function()
                 except Exception as exception:
-                    if self.failed is None and not self._execution.over:
+                    if self._execution.failed is None and not self._execution.over:
                         thread = self._execution.me()
                         assert thread is not None
-                        self.failed = (thread, exception)
+                        self._execution.failed = (thread, exception)
 
             return body
 
@@ -83,8 +82,8 @@ class ExploredRig:
             self._execution.spawn(getattr(function, "__name__", "thread"), guarded(function)) for function in functions
         ]
         self._execution.join(threads)
-        if self.failed is not None:
-            raise ThreadFailed from self.failed[1]
+        if self._execution.failed is not None:
+            raise ThreadFailed from self._execution.failed[1]
 
     def stream(self, priority: int = 0, device: int = 0) -> Any:
         """A stream that no other call got."""

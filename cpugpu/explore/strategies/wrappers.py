@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from cpugpu.explore.execution import Actor
-from cpugpu.explore.operation import Operation
+from cpugpu.explore.execution import Actor, Key
 from cpugpu.explore.run import Ending, Run
 from cpugpu.explore.strategies.base import Strategy
 
-#: The next steps of those who could take one.
-_Offered: TypeAlias = "list[Operation | None]"
+#: Who could take a step, and its label.
+_Offered: TypeAlias = "list[tuple[Key, str]]"
 
 
 class Counting:
@@ -93,7 +92,7 @@ class Deterministic:
     def choose(self, enabled: Sequence[Actor], current: Actor | None) -> Actor | None:
         """What the other says, if what is offered is what was offered before."""
         step, last = len(self._offered), self._last if self._same else None
-        offered = [actor.next for actor in enabled]
+        offered = [(actor.key, actor.next.label if actor.next is not None else "") for actor in enabled]
         self._offered.append(offered)
         if last is not None:
             self._compare(last, step, enabled, offered)
@@ -119,7 +118,7 @@ class Deterministic:
     def _compare(self, last: Run, step: int, enabled: Sequence[Actor], offered: _Offered) -> None:
         if step < len(last.steps):
             before, before_offered = last.steps[step].enabled, self._last_offered[step]
-            if _labels(offered) != _labels(before_offered) or [a.key for a in enabled] != [a.key for a in before]:
+            if offered != before_offered:
                 self._differs(step, _shown(before, before_offered), _shown(enabled, offered))
         elif last.complete:
             self._differs(step, "the execution had ended", _shown(enabled, offered))
@@ -128,10 +127,6 @@ class Deterministic:
         self.difference = f"after the same {step} steps, {before}; now {now}"
 
 
-def _labels(offered: _Offered) -> list[str]:
-    return [operation.label if operation is not None else "" for operation in offered]
-
-
 def _shown(enabled: Sequence[Actor], offered: _Offered) -> str:
-    could = (f"{actor.name} ({label})" for actor, label in zip(enabled, _labels(offered), strict=True))
+    could = (f"{actor.name} ({label})" for actor, (_, label) in zip(enabled, offered, strict=True))
     return f"what could be next was {', '.join(could)}"
