@@ -5,7 +5,9 @@
 The program: two threads look whether a `threading.Event` is set, set it, and count themselves. *throughput*: random
 schedules a second, with an invariant that never fails. *bug*: with the invariant that one has counted itself, by
 reduction: schedules and milliseconds until it is found. *locked*: the same under a lock: schedules to a proof.
-*memory*: how much the process grows over very many schedules.
+
+Of the explorer alone: *depth first*: schedules a second of a search for all interleavings of two threads that take ten
+steps each, of which there are 184,756. *memory*: how much the process grows over very many schedules of an exploration.
 
 frontrun patches its process when it starts, so each of its turns is a process of its own, timed from within.
 """
@@ -13,6 +15,7 @@ frontrun patches its process when it starts, so each of its turns is a process o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -30,7 +33,7 @@ from typing import Any
 from benchmarks import machine
 
 REPETITIONS, SECONDS, ATTEMPTS = 9, 2.0, 400
-GROWTH_SCHEDULES = 100_000
+STEPS, GROWTH_SCHEDULES = 10, 140_000
 
 
 class Shared:
@@ -68,6 +71,24 @@ def _scenario(body: Callable[[Shared], None], most: int) -> Any:
     return two_producers
 
 
+def _counting() -> Any:
+    """The program that is searched depth first."""
+    from cpugpu import scenario
+
+    @scenario(accept=[2 * STEPS])
+    def counting(rig: Any) -> Any:
+        cell = rig.cell(0)
+
+        def count() -> None:
+            for _ in range(STEPS):
+                cell.update(lambda value: value + 1)
+
+        rig.run(count, count)
+        return cell.get()
+
+    return counting
+
+
 def ours() -> dict[str, float]:
     """A turn of the explorer."""
     from cpugpu.explore import explore
@@ -75,6 +96,7 @@ def ours() -> dict[str, float]:
     free = explore(_scenario(producer, 2), strategy="random", seconds=SECONDS, seed=0)
     found = explore(_scenario(producer, 1), strategy="dpor", seconds=60, stop_at_first=True).failure
     proof = explore(_scenario(locked, 1), seconds=60)
+    search = explore(_counting(), strategy="dfs", seconds=SECONDS)
     assert found is not None
     assert proof.kind.value == "proved"
     return {
@@ -82,6 +104,7 @@ def ours() -> dict[str, float]:
         "schedules_to_the_bug": found.after,
         "milliseconds_to_the_bug": found.seconds * 1e3,
         "schedules_to_the_proof": proof.schedules,
+        "depth_first_schedules_per_second": search.schedules / search.seconds,
     }
 
 
@@ -116,25 +139,38 @@ def theirs() -> dict[str, float]:
     }
 
 
+class _Enough(Exception):
+    """So many schedules were wanted."""
+
+
 def growth() -> dict[str, float]:
-    """By how many KiB the process grows over so many schedules, after as many to warm up."""
-    from cpugpu.explore.run import execute
-    from cpugpu.explore.standins.patching import standing_in
-    from cpugpu.explore.strategies.random_walk import RandomWalk
+    """By how many KiB a process grows in the second half of so many schedules."""
+    return {
+        "schedules": GROWTH_SCHEDULES // 2,
+        "random": _growth(_scenario(producer, 2), "random"),
+        "random, more traces than are remembered": _growth(_counting(), "random"),
+        "depth first": _growth(_counting(), "dfs"),
+    }
 
-    scenario, strategy = _scenario(producer, 2), RandomWalk(0)
 
-    def some() -> int:
-        for _ in range(GROWTH_SCHEDULES // 2):
-            strategy.begin()
-            strategy.end(execute(scenario, strategy.choose))
+def _growth(scenario: Any, strategy: str) -> int:
+    from cpugpu.explore import explore
+
+    used: list[int] = []
+
+    def tell(_strategy: str, schedules: int, _failing: int) -> None:
+        if schedules % (GROWTH_SCHEDULES // 2):
+            return
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+        used.append(pages * os.sysconf("SC_PAGE_SIZE") // 1024)
+        if schedules == GROWTH_SCHEDULES:
+            raise _Enough
 
-    with standing_in():
-        before = some()
-        return {"schedules": GROWTH_SCHEDULES // 2, "kib_grown": some() - before}
+    with contextlib.suppress(_Enough):
+        explore(scenario, strategy=strategy, seconds=3600, seed=0, tell=tell)
+    before, after = used
+    return after - before
 
 
 def _turn(*command: str) -> dict[str, float]:
@@ -146,11 +182,12 @@ def _turn(*command: str) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all of it and keep the result."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--turn", choices=("ours", "theirs"), help="one turn of one of them, in this process")
+    turn = {"ours": ours, "theirs": theirs, "growth": growth}
+    parser.add_argument("--turn", choices=turn, help="one turn of one of them, in this process")
     options = parser.parse_args(arguments)
     if options.turn is not None:
         os.chdir(tempfile.mkdtemp())  # where no failing schedule is kept from before
-        print(json.dumps(ours() if options.turn == "ours" else theirs()))
+        print(json.dumps(turn[options.turn]()))
         return
     peer = shutil.which("frontrun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if peer is None:
@@ -171,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
         1,
     )
-    result["memory"] = growth()
+    result["kib_grown"] = _turn(sys.executable, "-m", "benchmarks.explore", "--turn=growth")
     print(json.dumps(result, indent=2))
     print(f"wrote {machine.save('explore', result)}")
 

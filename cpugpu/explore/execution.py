@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import greenlet
 
+from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -89,8 +90,9 @@ class Thread(Actor):
         self._function = function
         self._state: Any = None  # what `Execution.kept` keeps, None at the beginning
         self._made = itertools.count()
-        self._greenlet = greenlet.greenlet(self._run, execution.hub)
-        execution.thread_of[self._greenlet] = self
+        self._up = False
+        self._carrier = execution.carriers.take()
+        execution.thread_of[self._carrier] = self
 
     def made(self) -> int:
         """The next number of its own, for the keys of what it makes."""
@@ -100,11 +102,15 @@ class Thread(Actor):
         """Run until the next operation, or to the end."""
         self.next = None
         kept = self._execution.kept
-        if kept is None:
-            self._greenlet.switch()
-        else:
+        if kept is not None:
             kept.put(self._state)
-            self._greenlet.switch()
+        if self._up:
+            self._carrier.switch()
+        else:
+            self._up = True
+            self._carrier.switch(self._run)
+        kept = self._execution.kept  # it may be this thread that has begun to keep
+        if kept is not None:
             self._state = kept.take()
 
     def park(self) -> None:
@@ -113,12 +119,16 @@ class Thread(Actor):
 
     def kill(self) -> None:
         """End it where it stands."""
-        if self._greenlet:
-            self._greenlet.throw()
+        if not self._up:
+            self._execution.carriers.give_back(self._carrier)
+        elif self.alive:
+            self._carrier.throw()
 
     def _run(self) -> None:
+        function = self._function
+        del self._function  # it may refer to this thread
         try:
-            self._function()
+            function()
         except greenlet.GreenletExit:
             pass
         except Unmodelled as error:
@@ -160,8 +170,9 @@ class Clock(Actor):
 class Execution:
     """The actors, their hub, and the steps that they have taken. `now`: the virtual time, in seconds."""
 
-    def __init__(self) -> None:
-        self.hub = greenlet.getcurrent()
+    def __init__(self, carriers: Carriers | None = None) -> None:
+        self.carriers = Carriers() if carriers is None else carriers
+        self.hub = self.carriers.hub
         self.actors: list[Actor] = []
         self.steps: list[Step] = []
         self.thread_of: dict[greenlet.greenlet, Thread] = {}
@@ -170,10 +181,11 @@ class Execution:
         self.now = 0.0
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
+        self.failed: tuple[Thread, BaseException] | None = None  # the first thread of the rig that has raised
         self.spurious = False  # may a wait on a condition end though nobody has notified it?
         self.kept: State | None = None
         self._before: Any = None  # what the caller had of it
-        self._touched: list[tuple[Resource, Access]] = []
+        self._touched: Footprint = ()
         self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
         self._begun = 0
         self._fresh: list[Thread] = []
@@ -221,7 +233,14 @@ class Execution:
     def join(self, threads: Sequence[Thread]) -> None:
         """Wait until all have ended."""
         ends: Footprint = tuple((thread.end, CAUSE) for thread in threads)
-        self.step(Operation("join", ends, lambda: not any(thread.alive for thread in threads)))
+        left = list(threads)
+
+        def ended() -> bool:  # looked at before each step of the others, so it is quick
+            while left and not left[-1].alive:
+                left.pop()
+            return not left
+
+        self.step(Operation("join", ends, ended))
 
     def others(self) -> bool:
         """Is there anybody beside the calling thread who has something left to do?"""
@@ -290,10 +309,10 @@ class Execution:
         """Let `actor` take its step."""
         operation = actor.next
         assert operation is not None
-        self._touched = [*operation.footprint]
+        self._touched = operation.footprint
         self._begun = len(self.steps) + 1
         if not actor.steps:
-            self._touched.append((actor.begin, CAUSE))
+            self._touched += ((actor.begin, CAUSE),)
         actor.steps += 1
         if self._resting:
             for other in self._resting:
@@ -305,9 +324,7 @@ class Execution:
         actor.go()
         if self._fresh:
             self.come_up()
-        actor.last = step = Step(
-            actor, operation.label, tuple(self._touched), tuple(enabled), operation.enabled is not None
-        )
+        actor.last = step = Step(actor, operation.label, self._touched, tuple(enabled), operation.enabled is not None)
         self.steps.append(step)
         return step
 
@@ -317,11 +334,14 @@ class Execution:
             self.kept, self._before = state, state.take()
 
     def close(self) -> None:
-        """End all threads."""
+        """End all threads. What refers to itself is taken apart, so that it is gone without the garbage collector."""
         self.over = True
         for actor in self.actors:
             if isinstance(actor, Thread):
                 actor.kill()
+        for actor in self.actors:
+            actor.last = None
+        self.actors, self.steps, self._resting, self.withdrawn = [], [], [], []
         self.thread_of.clear()
         if self.kept is not None:
             self.kept.put(self._before)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from time import monotonic  # the real one, also while the stand-ins are in place
 
 from cpugpu import settings
+from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.kept import Kept
 from cpugpu.explore.lines import traced
 from cpugpu.explore.minimal import minimal
@@ -92,10 +93,13 @@ def explore(
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
     unfit = scenario.unfit(Place())
-    exploration = _Exploration(scenario, seconds, seed, tuple(trace), stop_at_first=stop_at_first, tell=tell)
-    if unfit:
-        return exploration.refuse(f"the explorer cannot run it: it {unfit}")
     with ExitStack() as stack:
+        carriers = stack.enter_context(Carriers())
+        exploration = _Exploration(
+            scenario, seconds, seed, tuple(trace), carriers, stop_at_first=stop_at_first, tell=tell
+        )
+        if unfit:
+            return exploration.refuse(f"the explorer cannot run it: it {unfit}")
         stack.enter_context(watched())
         stack.enter_context(standing_in())
         stack.enter_context(traced(trace))
@@ -115,6 +119,7 @@ class _Exploration:
         seconds: float,
         seed: int,
         trace: tuple[type, ...],
+        carriers: Carriers,
         *,
         stop_at_first: bool,
         tell: Tell | None,
@@ -122,9 +127,10 @@ class _Exploration:
         self._scenario = scenario
         self._seed = seed
         self._trace = trace
+        self._carriers = carriers
         self._stop_at_first = stop_at_first
         self._tell = tell
-        self._began = time.monotonic()
+        self._began = monotonic()
         self._deadline = self._began + seconds
         self._tally = _Tally()
         self._kept = Kept(scenario)
@@ -161,9 +167,7 @@ class _Exploration:
         bounds = range(bound + 1) if bound is not None else _FIRST_BOUNDS
         seconds = self._deadline - self._began
         for number in bounds:
-            limit = (
-                self._deadline if bound is not None else min(self._deadline, time.monotonic() + seconds * _BOUND_SHARE)
-            )
+            limit = self._deadline if bound is not None else min(self._deadline, monotonic() + seconds * _BOUND_SHARE)
             search = DepthFirst(number)
             exhausted = self._drive(f"dfs, at most {number} preemptions", search, limit)
             if self._over:
@@ -174,7 +178,7 @@ class _Exploration:
                     return self._verdict("auto", None, exhausted=True)
         if bound is not None:
             return self._verdict("auto", bound, exhausted=exhausted)
-        before, now = self._tally.schedules, time.monotonic()
+        before, now = self._tally.schedules, monotonic()
         exhausted = self._drive("dpor", Dpor(), now + (self._deadline - now) * _REDUCTION_SHARE)
         if exhausted:
             self._tally.traces = self._tally.schedules - before
@@ -187,7 +191,7 @@ class _Exploration:
         for number, strategy in enumerate(_in_turn(self._seed)):
             name = "urw" if number % 2 == 0 else "pos"
             self._drive(name, strategy, self._deadline, most=_TURN)
-            if self._over or time.monotonic() >= self._deadline:
+            if self._over or monotonic() >= self._deadline:
                 return
 
     @property
@@ -199,7 +203,7 @@ class _Exploration:
         tally, checked = self._tally, Deterministic(strategy)
         count = 0
         while count < most:
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 return False
             if not checked.begin():
                 return strategy.exhaustive and not tally.reason
@@ -228,7 +232,7 @@ class _Exploration:
         return False
 
     def _execute(self, strategy: Strategy) -> Run:
-        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end)
+        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end, carriers=self._carriers)
 
     def _failed(self, run: Run) -> None:
         tally = self._tally
@@ -236,7 +240,7 @@ class _Exploration:
         if tally.first is None:
             tally.first = run
             tally.first_after = tally.schedules
-            tally.first_seconds = time.monotonic() - self._began
+            tally.first_seconds = monotonic() - self._began
 
     def _repeats_failure(self, text: str) -> bool:
         """Try a schedule that has failed before."""
@@ -276,12 +280,12 @@ class _Exploration:
             bound=bound,
             strategy=name,
             seed=self._seed,
-            seconds=time.monotonic() - self._began,
+            seconds=monotonic() - self._began,
             reason="" if failure is not None else reason,
         )
 
     def _failure(self, run: Run) -> Failure:
-        deadline = time.monotonic() + _MINIMAL_SECONDS
+        deadline = monotonic() + _MINIMAL_SECONDS
         shortest = minimal(run, self._execute, deadline, proved_below=self._tally.proved_below)
         text = encode(shortest, self._scenario, self._trace)
         self._kept.keep(text)
@@ -315,9 +319,10 @@ def _in_turn(seed: int) -> Iterator[Strategy]:
 
 def _sampled(coverage: Coverage) -> str:
     estimate, low, high = coverage.missing_mass
+    about = "" if coverage.exact else "about "
     return (
-        f"{coverage.seen:,} traces in {coverage.executions:,} random schedules; the next one is new with a probability"
-        f" of {estimate:.2%} ({low:.2%} to {high:.2%})"
+        f"{about}{coverage.seen:,} traces in {coverage.executions:,} random schedules; the next one is new with a"
+        f" probability of {estimate:.2%} ({low:.2%} to {high:.2%})"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cpugpu.explore.execution import Actor, Key, Step
-from cpugpu.explore.operation import CAUSE, READ, Footprint, Resource
+from cpugpu.explore.operation import CAUSE, READ, Access, Footprint, Resource
 
 
 def conflict(one: Footprint, other: Footprint) -> bool:
@@ -43,9 +43,10 @@ class Order:
         self.clocks: list[list[int]] = []
         #: The predecessor of each step among those of its actor, -1 for none.
         self.previous: list[int] = []
+        #: The steps before each that it conflicts with, in order.
+        self.conflicts: list[list[int]] = []
+        self._touching: dict[object, list[tuple[int, Access]]] = {}  # the steps that touch a resource, in order
         self._last: list[int] = []
-        self._writers: dict[object, list[int]] = {}
-        self._readers: dict[object, list[list[int]]] = {}
         for step in steps:
             self._add(step)
 
@@ -58,22 +59,22 @@ class Order:
             self._last.append(-1)
         previous = self._last[number]
         clock = list(self.clocks[previous]) if previous >= 0 else []
+        conflicts: set[int] = set()
         for resource, access in step.footprint:
-            writer = self._writers.get(resource.key)
-            if writer is not None:
-                _join(clock, writer)
-            if access is not READ:
-                for reader in self._readers.get(resource.key, ()):
-                    _join(clock, reader)
+            ordered = False  # after a write, and so after all that was before that
+            for its, its_access in reversed(self._touching.setdefault(resource.key, [])):
+                if access is READ and its_access is READ:
+                    continue
+                conflicts.add(its)
+                if not ordered:
+                    _join(clock, self.clocks[its])
+                    ordered = its_access is not READ
         while len(clock) <= number:
             clock.append(0)
         clock[number] += 1
         for resource, access in step.footprint:
-            if access is READ:
-                self._readers.setdefault(resource.key, []).append(clock)
-            else:
-                self._writers[resource.key] = clock
-                self._readers.pop(resource.key, None)
+            self._touching[resource.key].append((index, access))
+        self.conflicts.append(sorted(conflicts))
         self.clocks.append(clock)
         self.number.append(number)
         self.position.append(clock[number])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from time import monotonic  # the real one, also while the stand-ins are in place
 
 from cpugpu.explore.run import Run
 from cpugpu.explore.strategies.dfs import DepthFirst
@@ -21,7 +21,7 @@ def minimal(run: Run, execute: Callable[[DepthFirst], Run], deadline: float, *, 
     for bound in range(proved_below, run.preemptions + 1):
         search = DepthFirst(bound)
         tried = 0
-        while search.begin() and time.monotonic() < deadline:
+        while search.begin() and monotonic() < deadline:
             found = execute(search)
             search.end(found)
             tried += 1

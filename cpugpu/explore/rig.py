@@ -59,10 +59,9 @@ class ExploredRig:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self._broken: set[Thread | None] = set()
+        self._broken = _Broken(execution)
         #: What `CpuGpuEvent()` and `resolve()` use meanwhile.
-        self.device: Any = _WhenNeeded(self._make_device)
-        self.failed: tuple[Thread, BaseException] | None = None
+        self.device: Any = _WhenNeeded(execution, self._broken)
 
     def run(self, *functions: Callable[[], object]) -> None:
         """Start them together, join them. The start is no step."""
@@ -72,10 +71,10 @@ class ExploredRig:
                 try:
                     function()
                 except Exception as exception:
-                    if self.failed is None and not self._execution.over:
+                    if self._execution.failed is None and not self._execution.over:
                         thread = self._execution.me()
                         assert thread is not None
-                        self.failed = (thread, exception)
+                        self._execution.failed = (thread, exception)
 
             return body
 
@@ -83,8 +82,8 @@ class ExploredRig:
             self._execution.spawn(getattr(function, "__name__", "thread"), guarded(function)) for function in functions
         ]
         self._execution.join(threads)
-        if self.failed is not None:
-            raise ThreadFailed from self.failed[1]
+        if self._execution.failed is not None:
+            raise ThreadFailed from self._execution.failed[1]
 
     def stream(self, priority: int = 0, device: int = 0) -> Any:
         """A stream that no other call got."""
@@ -158,17 +157,7 @@ class ExploredRig:
 
     def break_driver(self) -> None:
         """Let the calling thread's next record or wait fail."""
-        self._broken.add(self._execution.me())
-
-    def _make_device(self) -> SimulatedDevice:
-        simulator = Simulator(DEVICES, driver=lambda machine: Scheduled(machine, self._execution))
-        return _BreakableDevice(simulator, self._fails)
-
-    def _fails(self) -> None:
-        thread = self._execution.me()
-        if thread in self._broken:
-            self._broken.discard(thread)
-            raise DeviceError("the driver call failed, as the scenario had asked")
+        self._broken.add()
 
     def _device(self, number: int) -> Any:
         if not number:
@@ -190,16 +179,38 @@ class Place:
         return range(DEVICES)
 
 
+class _Broken:
+    """The threads whose next record or wait is to fail."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._threads: set[Thread | None] = set()
+
+    def add(self) -> None:
+        """The calling one."""
+        self._threads.add(self._execution.me())
+
+    def fails(self) -> None:
+        """Fail, if the calling thread is one of them."""
+        thread = self._execution.me()
+        if thread in self._threads:
+            self._threads.discard(thread)
+            raise DeviceError("the driver call failed, as the scenario had asked")
+
+
 class _WhenNeeded:
     """A device that is made when it is used: most small programs have no use for one."""
 
-    def __init__(self, make: Callable[[], SimulatedDevice]) -> None:
-        self._make = make
+    def __init__(self, execution: Execution, broken: _Broken) -> None:
+        self._execution = execution
+        self._broken = broken
         self._device: SimulatedDevice | None = None
 
     def __getattr__(self, name: str) -> Any:
         if self._device is None:
-            self._device = self._make()
+            execution = self._execution
+            simulator = Simulator(DEVICES, driver=lambda machine: Scheduled(machine, execution))
+            self._device = _BreakableDevice(simulator, self._broken.fails)
         return getattr(self._device, name)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from cpugpu.device import using
+from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.driver import StreamActor
 from cpugpu.explore.execution import Actor, Execution, Key, Step, Thread, set_current
 from cpugpu.explore.operation import WRITE, Operation
@@ -87,13 +88,23 @@ class Run:
 Choose = Callable[[Sequence[Actor], "Actor | None"], "Actor | None"]
 
 
-def execute(scenario: Scenario, choose: Choose, *, to_the_end: bool = False, spurious: bool = False) -> Run:
+def execute(
+    scenario: Scenario,
+    choose: Choose,
+    *,
+    to_the_end: bool = False,
+    spurious: bool = False,
+    carriers: Carriers | None = None,
+) -> Run:
     """Execute `scenario` once; `choose` decides who takes each step. To be called while the stand-ins are in place.
 
     The execution ends when the scenario's function has returned, when a thread of the rig has raised (`to_the_end`:
-    only when the others have come to their ends), or when nobody can go on.
+    only when the others have come to their ends), or when nobody can go on. Who executes often has `carriers` for all.
     """
-    execution = Execution()
+    if carriers is None:
+        with Carriers() as carriers:
+            return execute(scenario, choose, to_the_end=to_the_end, spurious=spurious, carriers=carriers)
+    execution = Execution(carriers)
     execution.spurious = spurious
     set_current(execution)
     try:
@@ -111,7 +122,6 @@ class _Executing:
     def __init__(self, execution: Execution, scenario: Scenario) -> None:
         self._execution = execution
         self._scenario = scenario
-        self._rig: ExploredRig | None = None
         self._outcome: Hashable = None
         self._details = ""
         self._raised_first = False
@@ -124,11 +134,11 @@ class _Executing:
         while main.alive:
             if execution.unmodelled is not None:
                 return self._result(Ending.UNMODELLED, details=str(execution.unmodelled))
-            if self._failed is not None and not to_the_end:
+            if execution.failed is not None and not to_the_end:
                 break
             enabled = execution.enabled()
             if not enabled:
-                if self._failed is not None:
+                if execution.failed is not None:
                     break
                 return self._result(Ending.DEADLOCK, HANG)
             if len(execution.steps) >= STEPS:
@@ -142,8 +152,8 @@ class _Executing:
             return self._result(Ending.UNMODELLED, details=str(execution.unmodelled))
         if self._raised_first:
             return self._result(Ending.SET_UP, details=self._details)
-        if self._failed is not None:
-            thread, exception = self._failed
+        if execution.failed is not None:
+            thread, exception = execution.failed
             details = "".join(traceback.format_exception(exception)).rstrip()
             return self._result(Ending.OUTCOME, raised(exception), details=f"{thread.name} raised:\n{details}")
         return self._result(Ending.OUTCOME, self._outcome, details=self._details)
@@ -163,22 +173,18 @@ class _Executing:
             return self._result(Ending.STEP_LIMIT, HANG, details=text)
         return self._result(Ending.LIVELOCK, HANG, cycle=cycle)
 
-    @property
-    def _failed(self) -> tuple[Thread, BaseException] | None:
-        return self._rig.failed if self._rig is not None else None
-
     def _body(self) -> None:
         """The logical thread in which the scenario's function runs."""
         try:
-            self._rig = ExploredRig(self._execution)
-            with using(self._rig.device):
-                outcome = self._scenario(self._rig)
+            rig = ExploredRig(self._execution)
+            with using(rig.device):
+                outcome = self._scenario(rig)
                 if not isinstance(outcome, Hashable):
                     raise TypeError(f"{self._scenario.title} returned {outcome!r}; an outcome has to be hashable")
-                self._rig.end()
+                rig.end()
             self._outcome = outcome
         except ThreadFailed:
-            pass  # the rig has kept it
+            pass  # the execution has kept it
         except Exception as exception:
             self._outcome = raised(exception)
             self._details = traceback.format_exc().rstrip()

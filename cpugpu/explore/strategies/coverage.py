@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
-import zlib
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
+from zlib import crc32
 
-from cpugpu.explore.execution import Key, Step
-from cpugpu.explore.operation import CAUSE, READ, WRITE, Access
+from cpugpu.explore.execution import Actor, Step
+from cpugpu.explore.operation import CAUSE, READ, WRITE
 from cpugpu.explore.run import Run
 
-_BITS = (1 << 64) - 1
+#: So many traces are remembered, which takes up to some 10 MiB.
+REMEMBERED = 1 << 16
 
 
 class MissingMass(NamedTuple):
@@ -32,47 +32,55 @@ class MissingMass(NamedTuple):
 def trace_of(steps: Sequence[Step]) -> int:
     """A number of 64 bits for the trace of an execution: equal where all races went the same way.
 
-    Each step has a hash, of whose and which it is and of the hashes of the steps that it came right after: the last
-    write of what it reads, and for what it writes the reads since too. The sum of them does not depend on the order of
-    steps that do not conflict. Orders of which one is a `CAUSE` are left out, as they are the same in all executions.
+    Each step has a hash, of what it is and of the hashes of the steps that it came right after: its actor's last one,
+    the last write of what it reads, and for what it writes the reads since too. All of them together, whatever their
+    order, are the trace. Orders of which one is a `CAUSE` are left out, as they are the same in all executions.
+
+    `hash()` of numbers is the same in every process; of strings it is not.
     """
-    total = 0
-    counts: Counter[Key] = Counter()
+    hashes = array("q")
+    last: dict[Actor, int] = {}
     writes: dict[object, int] = {}
-    reads: dict[object, int] = {}  # since the last write: the sum of their hashes
-    for step in steps:
-        key = step.actor.key
-        counts[key] += 1
-        parts = [zlib.crc32(repr(key).encode()), counts[key], zlib.crc32(step.label.encode())]
-        touched: dict[object, Access] = {}
-        for resource, access in step.footprint:
-            if access is not CAUSE and touched.get(resource.key) is not WRITE:
-                touched[resource.key] = access
-        for its, access in touched.items():
-            parts += (writes.get(its, 0), reads.get(its, 0) if access is WRITE else 0)
-        mixed = hashlib.blake2b(struct.pack(f"<{len(parts)}Q", *parts), digest_size=8)
-        (number,) = struct.unpack("<Q", mixed.digest())
-        for its, access in touched.items():
-            if access is READ:
-                reads[its] = (reads.get(its, 0) + number) & _BITS
-            else:
-                writes[its] = number
-                reads.pop(its, None)
-        total += number
-    return total & _BITS
+    reads: dict[object, list[int]] = {}  # since the last write
+    for actor, label, footprint, _, _ in steps:
+        before = last.get(actor)
+        parts = [crc32(repr(actor.key).encode()) if before is None else before, crc32(label.encode())]
+        for resource, access in footprint:
+            if access is not CAUSE:
+                parts.append(writes.get(resource.key, 0))
+            if access is WRITE and resource.key in reads:
+                parts.append(hash(frozenset(reads[resource.key])))
+        last[actor] = number = hash(tuple(parts))
+        for resource, access in footprint:
+            if access is WRITE:
+                writes[resource.key] = number
+                reads.pop(resource.key, None)
+            elif access is READ:
+                reads.setdefault(resource.key, []).append(number)
+        hashes.append(number)
+    mixed = hashlib.blake2b(array("q", sorted(hashes)), digest_size=8)
+    return int.from_bytes(mixed.digest(), "little")
 
 
 class Coverage:
-    """Counts the traces of executions, complete ones only. `confidence`: of the interval for what is missing."""
+    """Counts the traces of executions, complete ones only. `confidence`: of the interval for what is missing.
 
-    def __init__(self, confidence: float = 0.95) -> None:
+    At most `remembers` traces are kept in memory. Where there are more, it goes on with a sample of them: the traces
+    whose numbers end in `level` zero bits, one in 2^level, each with all of its executions (Flajolet: On Adaptive
+    Sampling, Computing 43, 1990). All counts are then estimates. As at least about half of `remembers` traces are in
+    the sample, the standard deviation of `seen` is at most about sqrt(2 / remembers) of it: 0.6% by default.
+    """
+
+    def __init__(self, confidence: float = 0.95, remembers: int = REMEMBERED) -> None:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence={confidence!r} is not a probability between 0 and 1")
         self.confidence = confidence
         self.executions = 0
+        self.level = 0
+        self._remembers = remembers
         self._times: dict[int, int] = {}
-        self._first: dict[int, int] = {}  # the number of the execution in which a trace was seen first
-        self._often: Counter[int] = Counter()  # how many traces were seen so many times; up to twice
+        self._once = self._twice = 0  # how many of them were seen so often
+        self._first: dict[int, int] = {}  # at level 0, the number of the execution in which a trace was seen first
         # The executions from number `_split` on, and how many of them had a trace that was not seen before that number;
         # and the same for the next split, twice as far.
         self._split = 1
@@ -80,9 +88,14 @@ class Coverage:
         self._next_new = 0
 
     @property
+    def exact(self) -> bool:
+        """Are all traces remembered?"""
+        return not self.level
+
+    @property
     def seen(self) -> int:
         """Different traces so far."""
-        return len(self._times)
+        return len(self._times) << self.level
 
     @property
     def traces(self) -> float:
@@ -92,7 +105,7 @@ class Coverage:
         11, 1984). With f1 and f2 traces seen once and twice: seen + (1 - 1/n) f1^2 / (2 f2), and for f2 = 0
         seen + (1 - 1/n) f1 (f1 - 1) / 2.
         """
-        once, twice = self._often[1], self._often[2]
+        once, twice = self._once << self.level, self._twice << self.level
         unseen = once * once / (2 * twice) if twice else once * (once - 1) / 2
         return self.seen + (unseen * (1 - 1 / self.executions) if self.executions else 0.0)
 
@@ -114,17 +127,30 @@ class Coverage:
         * a quarter is for a test that is sharp where all was seen. Of the N executions after the first m, K had a trace
           that the first m had not. What was missing after m was a p with N kl(K/N, p) <= ln(4/d), by Chernoff's bound,
           and no more is missing now. Where K is 0, that is about ln(4/d) / N. The lesser upper end counts.
+
+        Where the traces are a sample, the last test is not made, as m executions are not remembered whole; and half of
+        d is for the sample. Of the f1 traces, S are in it. Their expectation M = f1 / 2^level is, by Chernoff's bound
+        for a Poisson distribution, from S - sqrt(2 a S) to S + a + sqrt(a^2 + 2 a S), each end with a = ln(8/d): a
+        quarter of d/2 each, and half of that, as the sample could have been of two levels. The ends for f1 take the
+        place of f1 above.
         """
         count = self.executions
         if not count:
             return MissingMass(1.0, 0.0, 1.0)
-        estimate = self._often[1] / count
+        estimate = (self._once << self.level) / count
         risk = 1 - self.confidence
+        least = most = estimate
+        if self.level:
+            exponent = math.log(8 / risk)
+            spread = math.sqrt(2 * exponent * self._once)
+            least -= (spread * 2**self.level) / count
+            most += (exponent + math.hypot(exponent, spread)) * 2**self.level / count
+            risk /= 2
         below, above = math.log(4 / risk) / count, math.log(8 / risk) / count
-        low = estimate - 1 / count - math.sqrt(2 * below) - math.sqrt(2 * below / math.e)
-        high = estimate + math.sqrt(2 * above) + math.sqrt(above)
+        low = least - 1 / count - math.sqrt(2 * below) - math.sqrt(2 * below / math.e)
+        high = most + math.sqrt(2 * above) + math.sqrt(above)
         after = count - self._split
-        if after > 0:
+        if after > 0 and self.exact:
             high = min(high, _most(self._new, after, math.log(4 / risk)))
         return MissingMass(estimate, max(0.0, low), min(1.0, max(high, estimate)))
 
@@ -135,10 +161,18 @@ class Coverage:
         number = self.executions
         self.executions += 1
         trace = trace_of(run.steps)
+        if trace & ((1 << self.level) - 1):
+            return
         times = self._times[trace] = self._times.get(trace, 0) + 1
-        self._often[times] += 1
-        self._often[times - 1] -= 1
-        first = self._first.setdefault(trace, number)
+        self._once += (times == 1) - (times == 2)
+        self._twice += (times == 2) - (times == 3)
+        if self.exact:
+            self._compare(number, self._first.setdefault(trace, number))
+        while len(self._times) > self._remembers:
+            self._halve()
+
+    def _compare(self, number: int, first: int) -> None:
+        """With the splits: the trace of execution `number` was seen first in `first`."""
         if number == 4 * self._split:
             self._split *= 2
             self._new, self._next_new = self._next_new, 0
@@ -146,6 +180,15 @@ class Coverage:
             self._new += first >= self._split
         if number >= 2 * self._split:
             self._next_new += first >= 2 * self._split
+
+    def _halve(self) -> None:
+        """Forget about one half of the traces."""
+        self.level += 1
+        self._first.clear()
+        mask = (1 << self.level) - 1
+        self._times = {trace: times for trace, times in self._times.items() if not trace & mask}
+        often = list(self._times.values())
+        self._once, self._twice = often.count(1), often.count(2)
 
 
 def _most(hits: int, tries: int, exponent: float) -> float:

@@ -58,7 +58,10 @@ class DepthFirst:
         self._depth = depth + 1
         if depth < len(self._path):
             taken = self._path[depth].taken
-            return next((actor for actor in enabled if actor.key == taken), None)
+            for actor in enabled:
+                if actor.key == taken:
+                    return actor
+            return None
         made = self._path[-1].preemptions if self._path else 0
         if current in enabled:
             assert current is not None

@@ -27,7 +27,7 @@ from cpugpu.explore.operation import Footprint
 from cpugpu.explore.run import Ending, Run
 
 
-@dataclass
+@dataclass(slots=True)
 class _Branch:
     """A step of a wakeup tree, and what is to come after it. A leaf may go on as it likes."""
 
@@ -36,7 +36,7 @@ class _Branch:
     children: list[_Branch] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(slots=True)
 class _State:
     """A state of the current execution, and the step that is taken there."""
 
@@ -47,7 +47,7 @@ class _State:
     footprint: Footprint = ()  # of the step
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Event:
     """A step of the sequence that reverses a race. `index`: in the order that is at hand.
 
@@ -162,14 +162,18 @@ class Dpor:
 
 
 def _find(enabled: Sequence[Actor], key: Key) -> Actor | None:
-    return next((actor for actor in enabled if actor.key == key), None)
+    for actor in enabled:
+        if actor.key == key:
+            return actor
+    return None
 
 
 def _races(order: Order, second: int, conditional: bool) -> Iterator[int]:
     """The steps that race with `second`, the latest first."""
     steps, step = order.steps, order.steps[second]
     previous, number = order.previous[second], order.number[second]
-    for first in range(second - 1, -1, -1):
+    conflicts = order.conflicts[second]
+    for first in reversed(conflicts):
         other = steps[first]
         if order.number[first] == number or not race(other.footprint, step.footprint):
             continue
@@ -179,10 +183,8 @@ def _races(order: Order, second: int, conditional: bool) -> Iterator[int]:
         if conditional:
             if _waits(order, first, second) and step.actor not in other.enabled:
                 continue  # it could not be taken there
-        elif any(
-            order.before(first, between) and order.before(between, second) for between in range(first + 1, second)
-        ):
-            continue
+        elif any(between > first and order.before(first, between) for between in conflicts):
+            continue  # it comes before what comes before
         yield first
 
 
@@ -199,7 +201,8 @@ def _reversal(order: Order, first: int, second: int) -> list[_Event]:
     steps, previous = order.steps, order.previous[second]
     indices = [k for k in range(first + 1, len(steps)) if k != second and not order.before(first, k)]
     footprint = steps[second].footprint
-    near = [k for k in indices if k == previous or conflict(steps[k].footprint, footprint)]
+    conflicts = {previous, *order.conflicts[second]}
+    near = [k for k in indices if k in conflicts]
     after = frozenset(k for k in indices if any(order.before(k, its) for its in near))
     sequence = [_Event(steps[k].actor.key, steps[k].footprint, k) for k in indices]
     return [*sequence, _Event(steps[second].actor.key, footprint, second, after)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from cpugpu.explore.execution import Actor
+from cpugpu.explore.execution import Actor, Key
 from cpugpu.explore.run import Ending, Run
 from cpugpu.explore.strategies.base import Strategy
+
+#: Who could take a step, and its label.
+_Offered: TypeAlias = "list[tuple[Key, str]]"
 
 
 class Counting:
@@ -73,25 +77,25 @@ class Deterministic:
         self.to_the_end = strategy.to_the_end
         self.difference = ""
         self._last: Run | None = None
-        self._last_labels: list[list[str]] = []  # at each step, of what was offered
-        self._labels: list[list[str]] = []
+        self._last_offered: list[_Offered] = []  # at each step
+        self._offered: list[_Offered] = []
         self._same = False  # so far, have the choices been those of the last execution?
 
     def begin(self) -> bool:
         """What the other says, as long as there was no difference."""
         if self.difference or not self._strategy.begin():
             return False
-        self._last_labels, self._labels = self._labels, []
+        self._last_offered, self._offered = self._offered, []
         self._same = self._last is not None
         return True
 
     def choose(self, enabled: Sequence[Actor], current: Actor | None) -> Actor | None:
         """What the other says, if what is offered is what was offered before."""
-        step, last = len(self._labels), self._last if self._same else None
-        labels = [actor.next.label if actor.next is not None else "" for actor in enabled]
-        self._labels.append(labels)
+        step, last = len(self._offered), self._last if self._same else None
+        offered = [(actor.key, actor.next.label if actor.next is not None else "") for actor in enabled]
+        self._offered.append(offered)
         if last is not None:
-            self._compare(last, step, enabled, labels)
+            self._compare(last, step, enabled, offered)
             if self.difference:
                 return None
         chosen = self._strategy.choose(enabled, current)
@@ -105,24 +109,24 @@ class Deterministic:
         if last is not None and last.complete and run.complete:
             step = len(run.steps)
             if step < len(last.steps):
-                self._differs(step, _shown(last.steps[step].enabled, self._last_labels[step]), "it has ended")
+                self._differs(step, _shown(last.steps[step].enabled, self._last_offered[step]), "it has ended")
             elif run.grade is not last.grade:
                 self._differs(step, f"the outcome was {last.outcome!r}", f"it is {run.outcome!r}")
         self._last = run
         self._strategy.end(run)
 
-    def _compare(self, last: Run, step: int, enabled: Sequence[Actor], labels: list[str]) -> None:
+    def _compare(self, last: Run, step: int, enabled: Sequence[Actor], offered: _Offered) -> None:
         if step < len(last.steps):
-            before, before_labels = last.steps[step].enabled, self._last_labels[step]
-            if labels != before_labels or [each.key for each in enabled] != [each.key for each in before]:
-                self._differs(step, _shown(before, before_labels), _shown(enabled, labels))
+            before, before_offered = last.steps[step].enabled, self._last_offered[step]
+            if offered != before_offered:
+                self._differs(step, _shown(before, before_offered), _shown(enabled, offered))
         elif last.complete:
-            self._differs(step, "the execution had ended", _shown(enabled, labels))
+            self._differs(step, "the execution had ended", _shown(enabled, offered))
 
     def _differs(self, step: int, before: str, now: str) -> None:
         self.difference = f"after the same {step} steps, {before}; now {now}"
 
 
-def _shown(enabled: Sequence[Actor], labels: Sequence[str]) -> str:
-    could = (f"{actor.name} ({label})" for actor, label in zip(enabled, labels, strict=True))
+def _shown(enabled: Sequence[Actor], offered: _Offered) -> str:
+    could = (f"{actor.name} ({label})" for actor, (_, label) in zip(enabled, offered, strict=True))
     return f"what could be next was {', '.join(could)}"
