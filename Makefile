@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
 
-.PHONY: install test test-slow stress explore soak mutants bench docs e2e lint matrix clean
+.PHONY: install test test-slow stress explore soak mutants compare-sanitizers bench docs e2e lint matrix clean
 
 install: $(STAMP)
 
@@ -60,6 +60,10 @@ explore: install
 
 mutants: install
 	$(BIN)/python -m stress.mutants $(ARGS)
+
+# The sanitizer beside torch's CSAN, hazard by hazard, on the CPU; writes docs/sanitizer.md.
+compare-sanitizers: install
+	$(BIN)/python -m stress.compare_sanitizers $(ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks.handoff $(ARGS)

@@ -23,7 +23,7 @@ ROOMS = [
     {"__init__"},
     {"report"},
     {"campaign"},
-    {"hammer", "explore"},
+    {"hammer", "explore", "sanitize"},
     {"simulate"},
     {"debug"},
     {"trace", "annotate"},

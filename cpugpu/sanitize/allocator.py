@@ -1,0 +1,76 @@
+"""The caching allocator's rule: who may get memory again while a stream still uses it.
+
+A block belongs to the stream that was current when it was made. When its last tensor dies it goes back to that stream's
+pool *at once*, and the next tensor made there may get it. That is safe for this stream, for work on it is in order. A
+stream that was told of by `record_stream` is waited for; any other one that may still use the block is not asked
+(CUDACachingAllocator.cpp, `free`; the notes on `Tensor.record_stream`).
+
+So what matters is an access of another stream that neither the pool's stream nor the freeing thread knows of at the
+free, and that whoever first uses memory made in that pool afterwards does not know of either. It need not be the same
+address: which of the free blocks a tensor gets is the allocator's choice. It has to fit, though.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.memory import Storage, Ticket
+from cpugpu.sanitize.places import Place, RawPlace
+
+#: So many accesses a pool are remembered, the newest ones.
+MOST_FREED = 256
+_GRAIN = 512  # kMinBlockSize
+
+
+@dataclass(eq=False)
+class Freed:
+    """A block went back to the pool of a stream while another one may still have used it: that access."""
+
+    storage: str
+    size: int
+    access: Ticket
+    writes: bool
+    thread: Actor
+    place: RawPlace | Place | None
+    reported: bool = False
+
+
+class Pools:
+    """What went back too early, by the stream whose pool it is."""
+
+    def __init__(self) -> None:
+        self._freed: dict[Actor, deque[Freed]] = {}
+
+    def made(self, storage: Storage, stream: Actor) -> None:
+        """A block was taken from the pool of `stream`."""
+        storage.stream = stream
+        freed = self._freed.get(stream)
+        if not freed:
+            return
+        pending = [each for each in freed if not each.reported and not stream.knows(each.access[0], each.access[1])]
+        if len(pending) < len(freed):
+            freed.clear()
+            freed.extend(pending)
+        size = -(-storage.size // _GRAIN) * _GRAIN
+        storage.suspects = [each for each in pending if size <= -(-each.size // _GRAIN) * _GRAIN]
+
+    def freed(self, storage: Storage, thread: Actor, place: RawPlace | Place | None) -> None:
+        """A block went back."""
+        stream = storage.stream
+        if stream is None or storage.host or storage.freed:
+            return
+        storage.freed = True
+        latest: dict[int, tuple[Ticket, bool]] = {}
+        for ticket, writes in storage.accesses():
+            actor = ticket[0]
+            if actor is stream or not actor.is_stream or actor in storage.recorded:
+                continue
+            if stream.knows(actor, ticket[1]) or thread.knows(actor, ticket[1]):
+                continue
+            if actor.number not in latest or latest[actor.number][0][1] < ticket[1]:
+                latest[actor.number] = (ticket, writes)
+        for ticket, writes in latest.values():
+            pool = self._freed.setdefault(stream, deque(maxlen=MOST_FREED))
+            pool.append(Freed(storage.name, storage.size, ticket, writes, thread, place))
