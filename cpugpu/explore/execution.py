@@ -71,6 +71,7 @@ class Thread(Actor):
         super().__init__(key, name)
         self.exception: BaseException | None = None
         self.alive = True
+        self.spurious = 0  # so many of its waits have ended though nobody had notified them
         self.end = Resource((*key, "end"), f"the end of {name}")
         self.timed_out = False
         #: Where lines are steps: makes of an operation one that touches what the lines under way touch as well.
@@ -127,7 +128,7 @@ class Clock(Actor):
         self.next = Operation(f"{waits.label}: time is up", (*looks, (self.begin, CAUSE)), self._overdue)
 
     def _overdue(self) -> bool:
-        can_succeed = self._waits.enabled
+        can_succeed = getattr(self._waits.enabled, "due", self._waits.enabled)
         return self._thread.next is self._waits and can_succeed is not None and not can_succeed()
 
     def go(self) -> None:
@@ -153,7 +154,7 @@ class Execution:
         self.now = 0.0
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
-        self.spurious = False  # may a wait on a condition end though nobody has notified it?
+        self.spurious = 0  # so many waits of each thread on a condition may end though nobody has notified them
         self._touched: list[tuple[Resource, Access]] = []
         self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
         self._begun = 0

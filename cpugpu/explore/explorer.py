@@ -71,6 +71,7 @@ def explore(
     replay: str | None = None,
     trace: Sequence[type] = (),
     stop_at_first: bool = True,
+    spurious: int = 0,
     tell: Tell | None = None,
 ) -> Verdict:
     """Try the schedules of `scenario`: which thread, and which stream of the simulated device, takes the next step.
@@ -79,20 +80,25 @@ def explore(
     each trace; `random`, `pct`, `pos` and `urw` sample until the time is up. `auto`: the bounds 0, 1 and 2, then `dpor`
     to the end, then `urw` and `pos` in turn. `seed`: of random choices (None: `CPUGPU_SEED`, else drawn). `replay`: the
     text of a schedule, which is all that is tried. `trace`: classes of which every line is a step too, so that a race
-    inside them is seen. `stop_at_first`: end at the first failing schedule. `tell` gets the strategy, the schedules and
-    the failing ones now and then.
+    inside them is seen. `stop_at_first`: end at the first failing schedule. `spurious`: so many waits of each thread
+    on a condition may end though nobody has notified them. `tell` gets the strategy, the schedules and the failing ones
+    now and then.
 
     What is proved holds for the interleavings of steps at the granularity that the verdict names: what a thread does
     between two steps is never torn apart. The scenario must do the same whenever the schedule is the same. `ValueError`
     for bad arguments, `ScheduleError` for a `replay` that does not fit.
     """
     _check(scenario, seconds, strategy, bound, seed)
+    if not isinstance(spurious, int) or spurious < 0:
+        raise ValueError(f"spurious={spurious!r} is not a number of wake-ups from 0")
     if seed is None:
         seed = settings.seed()
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
     unfit = scenario.unfit(Place())
-    exploration = _Exploration(scenario, seconds, seed, tuple(trace), stop_at_first=stop_at_first, tell=tell)
+    exploration = _Exploration(
+        scenario, seconds, seed, tuple(trace), stop_at_first=stop_at_first, spurious=int(spurious), tell=tell
+    )
     if unfit:
         return exploration.refuse(f"the explorer cannot run it: it {unfit}")
     with ExitStack() as stack:
@@ -117,9 +123,11 @@ class _Exploration:
         trace: tuple[type, ...],
         *,
         stop_at_first: bool,
+        spurious: int,
         tell: Tell | None,
     ) -> None:
         self._scenario = scenario
+        self._spurious = spurious
         self._seed = seed
         self._trace = trace
         self._stop_at_first = stop_at_first
@@ -136,7 +144,7 @@ class _Exploration:
 
     def repeat(self, text: str) -> Verdict:
         """One schedule, as it was written down."""
-        replay = Replay(text, self._scenario, self._trace)
+        replay = Replay(text, self._scenario, self._trace, self._spurious)
         self._drive("replay", replay, math.inf)
         if not replay.fits and not self._tally.reason:
             raise ScheduleError(f"{text!r} does not fit: the program did something else than when it was written down")
@@ -228,7 +236,7 @@ class _Exploration:
         return False
 
     def _execute(self, strategy: Strategy) -> Run:
-        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end)
+        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end, spurious=self._spurious)
 
     def _failed(self, run: Run) -> None:
         tally = self._tally
@@ -241,7 +249,7 @@ class _Exploration:
     def _repeats_failure(self, text: str) -> bool:
         """Try a schedule that has failed before."""
         try:
-            replay = Replay(text, self._scenario, self._trace)
+            replay = Replay(text, self._scenario, self._trace, self._spurious)
         except ScheduleError:
             self._kept.forget(text)
             return False
@@ -283,7 +291,7 @@ class _Exploration:
     def _failure(self, run: Run) -> Failure:
         deadline = time.monotonic() + _MINIMAL_SECONDS
         shortest = minimal(run, self._execute, deadline, proved_below=self._tally.proved_below)
-        text = encode(shortest, self._scenario, self._trace)
+        text = encode(shortest, self._scenario, self._trace, self._spurious)
         self._kept.keep(text)
         return Failure(
             outcome=shortest.outcome,

@@ -87,7 +87,7 @@ class Run:
 Choose = Callable[[Sequence[Actor], "Actor | None"], "Actor | None"]
 
 
-def execute(scenario: Scenario, choose: Choose, *, to_the_end: bool = False, spurious: bool = False) -> Run:
+def execute(scenario: Scenario, choose: Choose, *, to_the_end: bool = False, spurious: int = 0) -> Run:
     """Execute `scenario` once; `choose` decides who takes each step. To be called while the stand-ins are in place.
 
     The execution ends when the scenario's function has returned, when a thread of the rig has raised (`to_the_end`:
