@@ -6,6 +6,9 @@ traced function stores, is left out: it can conflict with nothing.
 
 Attributes are those of an object of a traced class, named when its `__init__` begins: that name is the same in every
 schedule. All other objects of one class share a name, for who sees them first depends on the schedule.
+
+A variable of a function may stand for what an attribute holds: `items = self.items`, and later `items.append(…)`. The
+line touches the attributes that hold it then, or that hold what holds it; `holders.py` finds them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any, Generic, Protocol
 
 from cpugpu.explore.execution import Execution, Thread
+from cpugpu.explore.holders import aliases, holding, holds
 from cpugpu.explore.instrument import Site, Touch
 from cpugpu.explore.operation import READ, WRITE, Access, Footprint, Resource
 
@@ -76,7 +80,9 @@ class World:
         found: dict[Resource, Access] = {}
         variables, namespace = frame.f_locals, frame.f_globals
         for touch in site.touches:
-            if not touch.attribute:
+            if touch.private:
+                self._held(found, variables.get(touch.root), frame)
+            elif not touch.attribute:
                 self._variable(found, touch, frame)
             else:
                 self._attribute(found, touch, variables, namespace)
@@ -90,6 +96,23 @@ class World:
             where = namespace.get("__name__") if is_global else "a function"
             access = WRITE if touch.stores or not self._is_fixed(value) else READ
             _add(found, self._resource(("variable", where, name), name), access)
+
+    def _held(self, found: dict[Resource, Access], value: object, frame: FrameType) -> None:
+        """What a variable of a function stands for: the attributes and the global variables that hold it."""
+        wanted = aliases(value, self._is_fixed)
+        if not wanted:
+            return
+        for key, who, thing in self._names.values():
+            for name in holding(thing, wanted, self._is_fixed):
+                _add(found, self._resource((*key, name), f"{who}.{name}"), WRITE)
+        for kind in self._known.classes:
+            key, who = _name_of_class(kind)
+            for name in holding(kind, wanted, self._is_fixed):
+                _add(found, self._resource((*key, name), f"{who}.{name}"), WRITE)
+        module = frame.f_globals.get("__name__")
+        for name, each in frame.f_globals.items():
+            if holds(each, wanted, self._is_fixed, deep=False):
+                _add(found, self._resource(("variable", module, name), name), WRITE)
 
     def _attribute(
         self,

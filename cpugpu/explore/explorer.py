@@ -85,8 +85,11 @@ def explore(
     now and then.
 
     What is proved holds for the interleavings of steps at the granularity that the verdict names: what a thread does
-    between two steps is never torn apart. The scenario must do the same whenever the schedule is the same. `ValueError`
-    for bad arguments, `ScheduleError` for a `replay` that does not fit.
+    between two steps is never torn apart. A line of a traced class is a step where it touches an attribute, a variable
+    that several functions share, or what one of these holds, in lists and other objects to a depth of four; a line is
+    never torn apart but at the operations in it, and what code of other classes does to their own attributes is no
+    step. The scenario must do the same whenever the schedule is the same. `ValueError` for bad arguments,
+    `ScheduleError` for a `replay` that does not fit.
     """
     _check(scenario, seconds, strategy, bound, seed)
     if not isinstance(spurious, int) or spurious < 0:
