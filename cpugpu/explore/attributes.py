@@ -14,6 +14,7 @@ line touches the attributes that hold it then, or that hold what holds it; `hold
 from __future__ import annotations
 
 import enum
+import functools
 import types
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ _SEEN = ("abc", "threading")  # and these are replaced, or add nothing
 BARE = (object, Generic, Protocol)
 
 
+@functools.lru_cache(1024)
 def is_modelled(kind: type) -> bool:
     """Have its objects steps of their own?"""
     return kind.__module__.startswith(_MODELLED)
@@ -207,6 +209,12 @@ def _name_of_class(kind: type) -> tuple[tuple[object, ...], str]:
     return ("class", kind.__module__, kind.__qualname__), kind.__name__
 
 
+@functools.lru_cache(1024)
+def _makes_up(kind: type) -> bool:
+    """May its objects make up attributes?"""
+    return any(name in base.__dict__ for base in kind.__mro__[:-1] for name in ("__getattr__", "__getattribute__"))
+
+
 def _look(owner: object, name: str) -> tuple[object, list[type]]:
     """The value of an attribute, and the classes that were asked for it, the last one has it; without running code.
 
@@ -238,8 +246,7 @@ def _look(owner: object, name: str) -> tuple[object, list[type]]:
     if isinstance(variables, dict) and name in variables:
         return variables[name], []
     if raw is _ABSENT:
-        names = {each for base in kind.__mro__[:-1] for each in base.__dict__}
-        makes_up = not isinstance(owner, ModuleType) and names & {"__getattr__", "__getattribute__"}
+        makes_up = not isinstance(owner, ModuleType) and _makes_up(kind)
         return (_ABSENT if makes_up else None), []
     if hasattr(type(raw), "__get__") and not isinstance(raw, _IMMUTABLE):
         return _ABSENT, holders
