@@ -198,7 +198,7 @@ class World:
         )
 
     def _has_steps(self, value: object) -> bool:
-        return is_modelled(type(value))
+        return is_modelled(type(value))  # type: ignore[arg-type]
 
 
 def _add(found: dict[Resource, Access], resource: Resource, access: Access) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import greenlet
 
+from cpugpu.explore import unmodelled
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -95,6 +96,11 @@ class Thread(Actor):
         """Called by itself: have no next step until somebody gives it one."""
         self._execution.hub.switch()
 
+    @property
+    def place(self) -> str:
+        """Where it stands, "file:line" of the user's code; empty if in none."""
+        return unmodelled.place_of(self._greenlet.gr_frame)
+
     def kill(self) -> None:
         """End it where it stands."""
         if self._greenlet:
@@ -105,6 +111,9 @@ class Thread(Actor):
             self._function()
         except greenlet.GreenletExit:
             pass
+        except KeyboardInterrupt:  # of whoever explores: it is for the hub's caller
+            self.alive = False
+            raise
         except Unmodelled as error:
             self._execution.unmodelled = self._execution.unmodelled or error
         except BaseException as exception:
@@ -317,6 +326,14 @@ def current() -> Execution:
     if _current is None:
         raise OutsideExploration("a modelled object was used while no exploration runs")
     return _current
+
+
+def _note(error: Unmodelled) -> None:
+    if _current is not None:
+        _current.unmodelled = _current.unmodelled or error
+
+
+unmodelled.noted = _note
 
 
 def set_current(execution: Execution | None) -> None:

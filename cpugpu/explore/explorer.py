@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import time
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cpugpu import settings
+from cpugpu.explore.before import made_before
 from cpugpu.explore.kept import Kept
 from cpugpu.explore.lines import traced
 from cpugpu.explore.minimal import minimal
@@ -26,6 +28,7 @@ from cpugpu.explore.strategies.pos import Pos
 from cpugpu.explore.strategies.random_walk import RandomWalk
 from cpugpu.explore.strategies.urw import Urw
 from cpugpu.explore.strategies.wrappers import Deterministic
+from cpugpu.explore.unmodelled import UNKNOWN
 from cpugpu.explore.verdict import Failure, Verdict, VerdictKind
 from cpugpu.explore.watchdog import watched
 from cpugpu.rig import Scenario
@@ -41,6 +44,9 @@ _REDUCTION_SHARE = 0.6
 _MINIMAL_SECONDS = 5.0
 #: URW and POS take turns of so many schedules.
 _TURN = 200
+
+#: A failing schedule is tried again so often: one that does not fail every time is no finding.
+_REPEATS = 3
 
 Tell = Callable[[str, int, int], None]
 
@@ -104,6 +110,8 @@ def explore(
     )
     if unfit:
         return exploration.refuse(f"the explorer cannot run it: it {unfit}")
+    if before := made_before(scenario.function):
+        return exploration.refuse(before)
     with ExitStack() as stack:
         stack.enter_context(watched())
         stack.enter_context(standing_in())
@@ -217,12 +225,12 @@ class _Exploration:
             run = self._execute(checked)
             checked.end(run)
             if checked.difference:
-                tally.reason = f"the scenario is not deterministic: {checked.difference}"
+                tally.reason = f"{_place(self._scenario)}: the scenario is not deterministic: {checked.difference}"
                 return False
             if run.ending is Ending.GIVEN_UP or getattr(strategy, "vain", False):
                 continue
             if not run.complete:
-                tally.reason = _why(run)
+                tally.reason = _why(run, self._scenario)
                 return False
             count += 1
             tally.schedules += 1
@@ -265,11 +273,15 @@ class _Exploration:
     def _verdict(self, name: str, bound: int | None, *, exhausted: bool) -> Verdict:
         tally = self._tally
         failure = self._failure(tally.first) if tally.first is not None else None
+        if failure is not None and not self._repeats(failure):
+            failure = None
         reason = tally.reason
         if failure is not None:
             kind = VerdictKind.FAILED
         elif reason:
             kind = VerdictKind.INCONCLUSIVE
+        elif exhausted and not self._is_steady():
+            kind, reason = VerdictKind.INCONCLUSIVE, tally.reason
         elif exhausted:
             kind = VerdictKind.PROVED
         elif tally.coverage is not None and tally.coverage.executions:
@@ -291,11 +303,35 @@ class _Exploration:
             reason="" if failure is not None else reason,
         )
 
+    def _is_steady(self) -> bool:
+        """Has the schedule without preemptions one outcome? It may be the only one, and was tried once then."""
+        outcomes = {self._execute(DepthFirst(0)).outcome for _ in range(_REPEATS)}
+        if len(outcomes) > 1:
+            self._tally.reason = (
+                f"{_place(self._scenario)}: the scenario is not deterministic: one schedule has the outcomes"
+                f" {', '.join(sorted(map(repr, outcomes)))}"
+            )
+        return len(outcomes) == 1
+
+    def _repeats(self, failure: Failure) -> bool:
+        """Does the schedule fail whenever it is tried? If not, nothing that was seen is the schedule's doing."""
+        for _ in range(_REPEATS):
+            replay = Replay(failure.replay, self._scenario, self._trace, self._spurious)
+            replay.begin()
+            run = self._execute(replay)
+            if (run.ending, run.outcome, run.schedule) != (failure.kind, failure.outcome, failure.run.schedule):
+                self._tally.reason = (
+                    f"{_place(self._scenario)}: the scenario is not deterministic: under one schedule, the outcome was"
+                    f" {failure.outcome!r}; now {run.outcome!r}"
+                )
+                return False
+        self._kept.keep(failure.replay)
+        return True
+
     def _failure(self, run: Run) -> Failure:
         deadline = time.monotonic() + _MINIMAL_SECONDS
         shortest = minimal(run, self._execute, deadline, proved_below=self._tally.proved_below)
         text = encode(shortest, self._scenario, self._trace, self._spurious)
-        self._kept.keep(text)
         return Failure(
             outcome=shortest.outcome,
             meaning=shortest.meaning,
@@ -332,10 +368,17 @@ def _sampled(coverage: Coverage) -> str:
     )
 
 
-def _why(run: Run) -> str:
+def _why(run: Run, scenario: Scenario) -> str:
     if run.ending is Ending.SET_UP:
         return f"it raised before it had a thread:\n{run.details}"
+    if run.details.startswith(f"{UNKNOWN}: "):
+        return _place(scenario) + run.details.removeprefix(UNKNOWN)
     return run.details
+
+
+def _place(scenario: Scenario) -> str:
+    code = inspect.unwrap(scenario.function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _check(scenario: object, seconds: float, strategy: str, bound: int | None, seed: int | None) -> None:
