@@ -80,8 +80,9 @@ def _run(options: argparse.Namespace) -> int:
                 spurious=options.spurious,
                 tell=progress.tell,
             )
-        counts[verdict.kind.value] = counts.get(verdict.kind.value, 0) + 1
         failed = verdict.kind is VerdictKind.FAILED
+        kind = "racy, as they should be" if scenario.racy and failed else verdict.kind.value
+        counts[kind] = counts.get(kind, 0) + 1
         if scenario.racy and failed:
             assert verdict.failure is not None
             print(

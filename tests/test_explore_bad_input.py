@@ -34,7 +34,17 @@ from cpugpu.rig import Rig
 
 #: All that is replaced belongs to one of these.
 PLACES: list[Any] = [
-    *(threading, threading.Thread, threading.BoundedSemaphore, queue, time, os, subprocess.Popen, socket.socket),
+    *(
+        signal,
+        threading,
+        threading.Thread,
+        threading.BoundedSemaphore,
+        queue,
+        time,
+        os,
+        subprocess.Popen,
+        socket.socket,
+    ),
     *(
         concurrent.futures,
         concurrent.futures.thread,
@@ -370,6 +380,7 @@ PROCESSES: dict[str, Callable[[], Any]] = {
     "os.fork()": lambda: os.fork(),
     "os.system()": lambda: os.system("true"),
     "os.posix_spawn()": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "signal.pthread_kill()": lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2),
     "multiprocessing.Process.start()": lambda: multiprocessing.Process(target=print).start(),
     "_thread.start_new_thread()": lambda: sys.modules["_thread"].start_new_thread(print, ()),
 }
