@@ -218,20 +218,6 @@ def test_a_scenario_that_is_not_deterministic() -> None:
     inconclusive(moody, "not deterministic")
 
 
-def test_a_lock_from_before_that_is_held() -> None:
-    lock = threading.Lock()
-    lock.acquire()
-
-    def blocks(rig: Rig) -> str:
-        def takes() -> None:
-            lock.acquire()
-
-        rig.run(takes)
-        return "done"
-
-    inconclusive(blocks, "more than 2 s", "test_explore.py")
-
-
 def test_a_loop_without_an_operation() -> None:
     def spins(rig: Rig) -> str:
         def for_ever() -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import greenlet
 
+from cpugpu.explore import unmodelled
 from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
@@ -72,6 +73,7 @@ class Thread(Actor):
         super().__init__(key, name)
         self.exception: BaseException | None = None
         self.alive = True
+        self.spurious = 0  # so many of its waits have ended though nobody had notified them
         self.end = Resource((*key, "end"), f"the end of {name}")
         self.timed_out = False
         #: Where lines are steps: makes of an operation one that touches what the lines under way touch as well.
@@ -100,6 +102,11 @@ class Thread(Actor):
         """Called by itself: have no next step until somebody gives it one."""
         self._execution.hub.switch()
 
+    @property
+    def place(self) -> str:
+        """Where it stands, "file:line" of the user's code; empty if in none."""
+        return unmodelled.place_of(self._carrier.gr_frame)
+
     def kill(self) -> None:
         """End it where it stands."""
         if not self._up:
@@ -114,6 +121,9 @@ class Thread(Actor):
             function()
         except greenlet.GreenletExit:
             pass
+        except KeyboardInterrupt:  # of whoever explores: it is for the hub's caller
+            self.alive = False
+            raise
         except Unmodelled as error:
             self._execution.unmodelled = self._execution.unmodelled or error
         except BaseException as exception:
@@ -137,7 +147,7 @@ class Clock(Actor):
         self.next = Operation(f"{waits.label}: time is up", (*looks, (self.begin, CAUSE)), self._overdue)
 
     def _overdue(self) -> bool:
-        can_succeed = self._waits.enabled
+        can_succeed = getattr(self._waits.enabled, "due", self._waits.enabled)
         return self._thread.next is self._waits and can_succeed is not None and not can_succeed()
 
     def go(self) -> None:
@@ -165,7 +175,7 @@ class Execution:
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
         self.failed: tuple[Thread, BaseException] | None = None  # the first thread of the rig that has raised
-        self.spurious = False  # may a wait on a condition end though nobody has notified it?
+        self.spurious = 0  # so many waits of each thread on a condition may end though nobody has notified them
         self._touched: Footprint = ()
         self._seen: list[tuple[Resource, Access]] | None = None  # what a predicate looks at, while it does
         self._begun = 0
@@ -336,6 +346,14 @@ def current() -> Execution:
     if _current is None:
         raise OutsideExploration("a modelled object was used while no exploration runs")
     return _current
+
+
+def _note(error: Unmodelled) -> None:
+    if _current is not None:
+        _current.unmodelled = _current.unmodelled or error
+
+
+unmodelled.noted = _note
 
 
 def set_current(execution: Execution | None) -> None:

@@ -13,6 +13,7 @@ import concurrent.futures.thread
 import multiprocessing.process
 import os
 import queue
+import signal
 import socket
 import subprocess
 import threading
@@ -105,6 +106,7 @@ def _chooses(real: Callable[..., object], stand_in: Callable[..., object]) -> Ca
 _PROCESS = "a process runs beside the explorer; leave it out, or put a function in its place for the exploration"
 _RAW_THREAD = "it starts a real thread, which no scheduler holds; make a threading.Thread within the scenario"
 _SOCKET = "it blocks the one thread that the explorer has; put a queue or an event in its place for the exploration"
+_SIGNAL = "the numbers of modelled threads are none that the system knows; leave the signal out"
 _BLOCKING = ("accept", "connect", "recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendall", "sendto")
 
 
@@ -124,6 +126,8 @@ def _unmodelled() -> Iterator[Replacement]:
     ):
         if hasattr(owner, name):
             yield owner, name, _refuses(getattr(owner, name), f"_thread.{name.removeprefix('_')}()", _RAW_THREAD)
+    if hasattr(signal, "pthread_kill"):
+        yield signal, "pthread_kill", _refuses(signal.pthread_kill, "signal.pthread_kill()", _SIGNAL)
     for name in _BLOCKING:
         yield socket.socket, name, _refuses_to_block(getattr(socket.socket, name), f"socket.{name}()")
 
