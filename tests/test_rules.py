@@ -23,9 +23,6 @@ from cpugpu.report.rules import Row, cross_table, page
 ROOT = Path(__file__).parent.parent
 
 
-pytestmark = pytest.mark.usefixtures("nothing_left_by_other_tests")
-
-
 def test_every_rule_has_a_program_that_breaks_it_and_a_twin() -> None:
     assert list(RULES) != []
     assert set(PAIRS) == set(RULES)
