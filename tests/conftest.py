@@ -24,7 +24,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No setting of the person who runs the tests, an empty journal, and in the end no defect of the debug mode."""
     for name in ("DEBUG", "DEVICE", "DEVICE_TIME", "SEED", "STALL_SECONDS", "TRACE", "TRACE_MB"):
         monkeypatch.delenv(f"CPUGPU_{name}", raising=False)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")  # of pytests that a test starts; it loads for 2 s
+    # Of pytests that a test starts: these load for seconds, and are not asked for anything there.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:frontrun")
     watcher.paused = True  # its thread: a test that wants a beat calls it
     _bury_events()
     yield

@@ -133,7 +133,7 @@ def test_options_may_stand_in_the_ini_file(project: pytest.Pytester) -> None:
 
 def test_imported_scenarios_are_not_collected_again(project: pytest.Pytester) -> None:
     project.makepyfile(stress_other="from stress_mine import mine\n")
-    result = project.runpytest_subprocess("--collect-only", "-q", "stress_mine.py", "stress_other.py")
+    result = stress(project, "stress_other.py", "--collect-only", "-q")
     assert [line for line in result.outlines if "::" in line] == ["stress_mine.py::mine[CpuGpuEvent]"]
 
 
@@ -147,7 +147,7 @@ def test_bad_ini_values_are_one_clear_line(project: pytest.Pytester, workers: st
 
 
 def test_a_subject_in_the_ini_file_that_does_not_import(project: pytest.Pytester) -> None:
-    project.makeini("[pytest]\nstress_subject = nope:X")
+    project.makeini("[pytest]\nstress_subject = nope:X\nstress_device = sim")
     result = project.runpytest_subprocess(".")
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*--stress-subject=nope:X does not import (ModuleNotFoundError*"])
@@ -229,7 +229,7 @@ def test_workers_hammer_with_the_seed_of_the_controller(project: pytest.Pytester
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_status_2(project: pytest.Pytester, argument: str, message: str) -> None:
-    result = project.runpytest_subprocess("stress_mine.py", argument)
+    result = stress(project, argument)
     assert result.ret == 2
     told = [line for line in result.errlines + result.outlines if message in line]
     assert len(told) == 1
