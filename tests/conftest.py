@@ -14,7 +14,7 @@ pytest_plugins = ["pytester"]
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test is no garbage: with torch a look at it takes 0.2 s, at each `gc.collect()`."""
+    """What is there before the first test is no garbage; with torch, `gc.collect()` would look at it for 0.2 s."""
     gc.collect()
     gc.freeze()
 

@@ -118,6 +118,7 @@ def test_the_short_cut_skips_nothing(
         assert broken(rules_at(Moment.BEGIN), state, operation) == []
 
 
+@pytest.mark.timeout(400)
 def test_no_stress_scenario_breaks_a_rule_that_it_does_not_break_on_purpose() -> None:
     rows = list(scenario_rows(ROOT / "stress", seconds=0.03))
     assert len(rows) >= 15
