@@ -283,8 +283,8 @@ ready.record(); ready.wait()
     code, _, err = run(program, "parent", tmp_path / "program.py", CPUGPU_TRACE=str(tmp_path / "a.trace"))
     assert code == 0
     assert "is being written by another process; CPUGPU_TRACE=trace-%p gives each its own" in err
-    entries = [entry for entry in read(tmp_path / "a.trace") if entry.kind != "beat"]  # one a second, about no event
-    assert {entry.event for entry in entries} == {"parent"}
+    names = {entry.event for entry in read(tmp_path / "a.trace")} - {""}  # what is about no event comes as time goes by
+    assert names == {"parent"}
 
 
 def test_in_raise_mode_a_waiter_does_not_keep_the_process_from_ending() -> None:
