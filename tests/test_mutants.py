@@ -52,8 +52,10 @@ def test_a_mutant_is_seen_by_the_hammer() -> None:
     assert hammer(hand_off, seconds=0.1, device="sim", seed=0).passed
 
 
-def test_a_matrix_has_a_row_a_mutant_and_a_column_an_engine() -> None:
-    matrix = make_matrix([MUTANTS["no-gpu-wait"]], ["hammer"], device="sim", seconds=3, seed=0)
+def test_a_matrix_has_a_row_a_mutant_and_a_column_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant has a minute, and needs a second where the machine is its own; the control takes all that it has."""
+    monkeypatch.setattr("stress.mutants.matrix.CONTROL_TIMES", 1 / 60)
+    matrix = make_matrix([MUTANTS["no-gpu-wait"]], ["hammer"], device="sim", seconds=60, seed=0)
     data = matrix.to_dict()
     assert data["version"] == 1
     assert data["engines"] == ["hammer"]
