@@ -166,7 +166,7 @@ def _cell(row: Row, engine: str) -> str:
 
 def summary(matrix: Matrix) -> str:
     """The figures, and the survivors with their reasons."""
-    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each:"]
+    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each ({EXPLORE}: by its count of schedules):"]
     columns: list[tuple[str, ...]] = [(engine,) for engine in matrix.engines]
     if {"hammer", "rules"} <= set(matrix.engines):
         columns.append(("hammer", "rules"))
