@@ -15,6 +15,7 @@ import pytest
 
 from cpugpu import CpuGpuEvent, ProducerFailed, scenario
 from cpugpu.device import using
+from cpugpu.errors import DeviceError
 from cpugpu.explore import attributes, lines
 from cpugpu.explore.happens_before import Order
 from cpugpu.explore.instrument import PROBES
@@ -26,7 +27,7 @@ from cpugpu.explore.strategies.dfs import DepthFirst
 from cpugpu.explore.strategies.dpor import Dpor
 from cpugpu.gate import Gate
 from cpugpu.rig import HANG, Rig, Scenario
-from stress.mutants import MUTANTS
+from stress.mutants import MUTANTS, small
 from stress.subjects import SeedEvent
 from tests import tricky
 
@@ -861,3 +862,27 @@ def test_a_predicate_looks_at_what_its_lines_touch() -> None:
     assert found.outcomes == {"up"}
     until = next(step for step in found.runs[0].steps if step.label == "until")
     assert any(resource.name.endswith(".up") for resource, _ in until.footprint)
+
+
+def test_a_wait_that_puts_its_record_back_never_has_the_next_record_refused() -> None:
+    """The producer looks when the wait has the record, and records when the wait is about to put it back."""
+
+    def program(rig: Rig) -> str:
+        device, failed = small.NumberingDevice(), rig.cell(False)
+        ready = CpuGpuEvent(device)
+        ready.record()
+
+        def producer() -> None:
+            rig.until(lambda: failed.get() or not ready.pending, failed)
+            ready.record()
+
+        def consumer() -> None:
+            device.fail("wait")
+            failed.set(small.refused(ready.wait, DeviceError))
+
+        rig.run(producer, consumer)
+        return "fine"
+
+    found = exploration(program, Dpor(), CpuGpuEvent)
+    assert found.exhausted
+    assert found.outcomes == {"fine"}

@@ -247,7 +247,9 @@ class Execution:
             try:
                 return bool(predicate())
             finally:
-                operation.footprint = tuple(dict.fromkeys(self._seen))
+                # With all that it has looked at before: of "a or b" it looks at b only as long as a does not hold, and
+                # whoever changes b then changes whether this step can be taken.
+                operation.footprint = tuple(dict.fromkeys((*operation.footprint, *self._seen)))
                 self._seen = None
 
         operation = Operation("until", given, holds)
