@@ -27,6 +27,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:InstrumentedEvent)
 
+# The tests start a hundred interpreters, and each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install test test-slow stress explore soak mutants compare-sanitizers bench docs e2e lint matrix clean
 
 install: $(STAMP)

@@ -31,6 +31,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, help="of random choices (default: CPUGPU_SEED, else drawn)")
     parser.add_argument("--replay", help="the text of a schedule, for one scenario")
     parser.add_argument("--trace", action="append", default=[], metavar="MODULE:CLASS", help="each line is a step too")
+    parser.add_argument(
+        "--spurious",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="N",
+        help="so many waits of each thread on a condition may end unnotified (without a number: 1)",
+    )
     parser.add_argument("--subject", metavar="MODULE:CLASS", help="the class to put in the place of make_event")
     parser.set_defaults(run=_run)
 
@@ -68,31 +77,36 @@ def _run(options: argparse.Namespace) -> int:
                 seed=options.seed,
                 replay=options.replay,
                 trace=trace,
+                spurious=options.spurious,
                 tell=progress.tell,
             )
-        counts[verdict.kind.value] = counts.get(verdict.kind.value, 0) + 1
         failed = verdict.kind is VerdictKind.FAILED
+        kind = "racy, as they should be" if scenario.racy and failed else verdict.kind.value
+        counts[kind] = counts.get(kind, 0) + 1
         if scenario.racy and failed:
             assert verdict.failure is not None
             print(
                 f"{scenario.title} racy, as it should be: {verdict.failure.outcome} ({verdict.schedules:,} schedules)"
             )
         else:
-            print(_told(scenario, verdict))
+            print(_told(scenario, verdict, options))
             unexpected += failed or (scenario.racy and verdict.kind is VerdictKind.PROVED)
     if len(found) > 1:
         print(", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())))
     return 1 if unexpected else 0
 
 
-def _told(scenario: Scenario, verdict: Verdict) -> str:
-    """The verdict; of a failure also the line to paste."""
+def _told(scenario: Scenario, verdict: Verdict, options: argparse.Namespace) -> str:
+    """The verdict; of a failure also the line to paste, with the options that the schedule belongs to."""
     if verdict.failure is None:
         return str(verdict)
     module = sys.modules[scenario.function.__module__]
     path = Path(module.__file__ or "")
     place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return f"{verdict}\n  cpugpu explore {place}::{scenario.name} --replay {verdict.failure.replay}\n"
+    belongs = [f" --trace {text}" for text in options.trace]
+    belongs += [f" --subject {options.subject}"] if options.subject is not None else []
+    belongs += [f" --spurious {options.spurious}"] if options.spurious else []
+    return f"{verdict}\n  cpugpu explore {place}::{scenario.name}{''.join(belongs)} --replay {verdict.failure.replay}\n"
 
 
 def _scenarios(path: str) -> list[Scenario]:

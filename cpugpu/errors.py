@@ -67,6 +67,14 @@ class NotSimulated(SimulationError):
     """The program launches what only a real device can run. The text names it, and how to supply a stand-in."""
 
 
+class SanitizerError(RuntimeError):
+    """The sanitizer has found something, and was told to raise. `rule` is the name of the broken rule."""
+
+    def __init__(self, message: str, *, rule: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
 class BadInput(ValueError):
     """What was asked for cannot be had: an option, a folder, a cluster. The text is one line that says what is allowed.
 

@@ -75,6 +75,7 @@ class CpuGpuEvent(Gate):
         self._failure: BaseException | None = None
         self._generation = 0  # of the latest hand-off
         self._returned = -1  # the generation that a raising record or wait put back, which a record may replace
+        self._returning = False  # a raising wait is about to put its record back, and the room may be its own
         # Outside the slot.
         self._spare: DeviceEvent | None = None  # a device event that no wait uses any more
         self._reported: BaseException | None = None  # what the last record that raised has handed over itself
@@ -250,13 +251,17 @@ class CpuGpuEvent(Gate):
 
     def _put_back(self, handed: DeviceEvent) -> None:
         """Offer a hand-off again whose device wait raised, unless the producer has already gone on."""
-        if not self._room.acquire(False):
-            return
-        if self._handed is handed:
-            self._returned = self._generation
-            self._gate.release()
-        else:
-            self._room.release()
+        self._returning = True
+        try:
+            if not self._room.acquire(False):
+                return
+            if self._handed is handed:
+                self._returned = self._generation
+                self._gate.release()
+            else:
+                self._room.release()
+        finally:
+            self._returning = False
         if self._ending is not None:
             self._settle()
 
@@ -291,7 +296,8 @@ class CpuGpuEvent(Gate):
 
     def _reclaim(self) -> None:
         """The room is taken. Get the token all the same where what is in the slot may be replaced, else raise."""
-        while self._returned == self._generation and not self.closed:
+        # In this order: who puts something back says so until it is there.
+        while (self._returning or self._returned == self._generation) and not self.closed:
             if self._gate.acquire(False):
                 if self._returned == self._generation and self._failure is not _CLOSED:
                     self._returned, self._failure = -1, None

@@ -144,6 +144,10 @@ PLACES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda device: not getattr(device, "scheduled", False),
         "needs real time: it has a device of its own, counts on chance, or on a timeout that does not expire",
     ),
+    "no scheduler": (
+        lambda device: not getattr(device, "scheduled", False),
+        "needs what no scheduler of threads holds: the sockets of an event loop, a signal, another process",
+    ),
     "two devices": (lambda device: len(device.each()) > 1, "needs two devices of one kind, to choose from"),
     "no GIL": (
         lambda _: not getattr(sys, "_is_gil_enabled", lambda: True)(),

@@ -33,6 +33,7 @@ SIZE, GENERATIONS = 8, 3
 @scenario(
     accept={"fresh": "every generation was awaited and ordered"},
     forbid={"stale": "an await returned before its record"},
+    only=("no scheduler",),
 )
 def coroutine(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """The producer is a thread, the consumer a coroutine; the buffer is handed back through the CPU."""
@@ -66,7 +67,7 @@ HANDED = {"handed": "the coroutine got the hand-off"}
 LOST = {"lost": "a wait that nobody awaits has consumed it"}
 
 
-@scenario(accept=HANDED, forbid=LOST, needs=("close",))
+@scenario(accept=HANDED, forbid=LOST, needs=("close",), only=("no scheduler",))
 def cancelled_coroutine(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """The first await is cancelled; the second one is of the same wait."""
     return await_twice(rig, make_event, keep=True)

@@ -90,7 +90,7 @@ CHILDREN = {
 @scenario(
     accept={"fresh": "parent and child handed over, each its own"},
     forbid={"stale": "the parent's hand-offs were disturbed"} | CHILDREN,
-    only=("fork",),
+    only=("fork", "no scheduler"),
 )
 def forked(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """Two threads hand over, a third one forks."""
@@ -129,6 +129,7 @@ def in_spawned_child(device: str, make_event: type[CpuGpuEvent]) -> None:
 @scenario(
     accept={"fresh": "parent and child handed over, each its own"},
     forbid={"stale": "the parent's hand-off was disturbed"} | CHILDREN,
+    only=("no scheduler",),
 )
 def spawned(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:  # noqa: ARG001
     """The parent hands over, and a child that was started meanwhile, on a device of the same kind."""

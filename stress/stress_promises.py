@@ -258,6 +258,7 @@ class Interrupted(BaseException):
     forbid={"lost": "the record was neither there nor consumed"},
     needs=("pending",),
     breaks=("never-consumed",),
+    only=("no scheduler",),
 )
 def interrupted_wait(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:
     """A signal handler raises in the moment in which a blocked wait is let through."""

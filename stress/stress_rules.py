@@ -82,31 +82,31 @@ def of(module: object) -> list[Pair]:
     return [pair for pair in PAIRS.values() if pair.violates.__module__ == name and pair.rule != SLOW]
 
 
-@scenario(accept=TOLD, forbid=WRONG)
+@scenario(accept=TOLD, forbid=WRONG, only=("real time",))
 def rules_of_hand_off(rig: Rig) -> str:  # noqa: ARG001
     """Records and waits: in which order, by whom, of which generation."""
     return held(of(hand_off))
 
 
-@scenario(accept=TOLD, forbid=WRONG)
+@scenario(accept=TOLD, forbid=WRONG, only=("real time",))
 def rules_of_life(rig: Rig) -> str:  # noqa: ARG001
     """Threads, events and processes that end."""
     return held(of(life))
 
 
-@scenario(accept=TOLD, forbid=WRONG)
+@scenario(accept=TOLD, forbid=WRONG, only=("real time",))
 def rules_of_streams(rig: Rig) -> str:  # noqa: ARG001
     """Streams, devices and graph captures."""
     return held(of(streams))
 
 
-@scenario(accept=TOLD, forbid=WRONG)
+@scenario(accept=TOLD, forbid=WRONG, only=("real time",))
 def rules_of_timing(rig: Rig) -> str:  # noqa: ARG001
     """Calls that block a thread, a processor, or every thread."""
     return held(of(timing))
 
 
-@scenario(accept=TOLD, forbid=WRONG)
+@scenario(accept=TOLD, forbid=WRONG, only=("real time",))
 def rule_of_slow_calls(rig: Rig) -> str:  # noqa: ARG001
     """A driver call that takes too long."""
     return held([PAIRS[SLOW]])

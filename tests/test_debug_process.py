@@ -283,7 +283,8 @@ ready.record(); ready.wait()
     code, _, err = run(program, "parent", tmp_path / "program.py", CPUGPU_TRACE=str(tmp_path / "a.trace"))
     assert code == 0
     assert "is being written by another process; CPUGPU_TRACE=trace-%p gives each its own" in err
-    assert {entry.event for entry in read(tmp_path / "a.trace")} == {"parent"}
+    names = {entry.event for entry in read(tmp_path / "a.trace")} - {""}  # what is about no event comes as time goes by
+    assert names == {"parent"}
 
 
 def test_in_raise_mode_a_waiter_does_not_keep_the_process_from_ending() -> None:
@@ -357,10 +358,11 @@ while True:
 
 
 @pytest.mark.timeout(400)
-def test_a_process_that_is_killed_leaves_a_readable_trace(tmp_path: Path) -> None:
-    """50 times, at a random moment. What is there has no holes: only the end is lost."""
+@pytest.mark.parametrize("times", [6, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_process_that_is_killed_leaves_a_readable_trace(tmp_path: Path, times: int) -> None:
+    """At a random moment. What is there has no holes: only the end is lost."""
     rng, found = random.Random(7), 0
-    for number in range(50):
+    for number in range(times):
         path = tmp_path / f"{number}.trace"
         process = start(LOOP, CPUGPU_TRACE=str(path))
         assert process.stdout is not None

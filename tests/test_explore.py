@@ -218,20 +218,6 @@ def test_a_scenario_that_is_not_deterministic() -> None:
     inconclusive(moody, "not deterministic")
 
 
-def test_a_lock_from_before_that_is_held() -> None:
-    lock = threading.Lock()
-    lock.acquire()
-
-    def blocks(rig: Rig) -> str:
-        def takes() -> None:
-            lock.acquire()
-
-        rig.run(takes)
-        return "done"
-
-    inconclusive(blocks, "more than 2 s", "test_explore.py")
-
-
 def test_a_loop_without_an_operation() -> None:
     def spins(rig: Rig) -> str:
         def for_ever() -> None:
@@ -608,3 +594,53 @@ def test_the_deadlock_of_a_record_that_is_overwritten_is_found_and_its_twin_prov
     assert found.failure is not None
     assert found.failure.outcome == HANG
     assert explore(shared_input, seconds=60, strategy="dpor").kind is VerdictKind.PROVED
+
+
+# -- what mutants have shown ----------------------------------------------------------------------------------------
+
+
+def test_a_predicate_that_holds_for_another_reason_later_is_still_a_race() -> None:
+    """`until(a or b)` goes on with b only if it comes before b is withdrawn; taken last, it has looked at a alone."""
+
+    with standing_in():
+        found, strategy = set(), Dpor()
+        while strategy.begin():
+            run = execute(either, strategy.choose)
+            strategy.end(run)
+            found.add(run.outcome)
+    assert {"first", "second"} <= found
+
+
+@scenario
+def either(rig: Rig) -> str:
+    first, second, seen = rig.cell(False), rig.cell(False), rig.cell("")
+
+    def waits() -> None:
+        rig.until(lambda: first.get() or second.get())
+        seen.set("first" if first.get() else "second")
+
+    def gives() -> None:
+        second.set(True)
+        second.set(False)
+        first.set(True)
+
+    rig.run(gives, waits)
+    return seen.get()
+
+
+def test_the_device_records_a_spare_event_again() -> None:
+    @scenario(accept=[True])
+    def twice(rig: Rig) -> bool:
+        ready, found = CpuGpuEvent(), []
+
+        def both() -> None:
+            for _ in range(2):
+                stream = rig.stream()
+                ready.record(stream)
+                found.append(ready._handed)
+                ready.wait(stream)
+
+        rig.run(both)
+        return found[0] is found[1]
+
+    assert explore(twice).kind is VerdictKind.PROVED

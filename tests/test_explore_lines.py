@@ -15,6 +15,7 @@ import pytest
 
 from cpugpu import CpuGpuEvent, ProducerFailed, scenario
 from cpugpu.device import using
+from cpugpu.errors import DeviceError
 from cpugpu.explore import attributes, lines
 from cpugpu.explore.happens_before import Order
 from cpugpu.explore.instrument import PROBES
@@ -26,7 +27,7 @@ from cpugpu.explore.strategies.dfs import DepthFirst
 from cpugpu.explore.strategies.dpor import Dpor
 from cpugpu.gate import Gate
 from cpugpu.rig import HANG, Rig, Scenario
-from stress.mutants import MUTANTS
+from stress.mutants import MUTANTS, small
 from stress.subjects import SeedEvent
 from tests import tricky
 
@@ -702,6 +703,128 @@ def test_a_lost_update_is_seen_in(method: Callable[[Corners], object], result: C
     check_corner(method, result)
 
 
+class Plain:
+    """Not traced."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def get(self) -> int:
+        return self.number
+
+    def put(self, number: int) -> None:
+        self.number = number
+
+
+_everybodys: list[int] = []
+
+
+class Aliases:
+    """What an attribute holds is changed through a variable of the function."""
+
+    of_the_class: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self.items: list[int] = []
+        self.table: dict[str, list[int]] = {"items": []}
+        self.plain = Plain()
+        Aliases.of_the_class = []
+        _everybodys.clear()
+
+    def of_a_list(self) -> int:
+        items = self.items
+        number = len(items)
+        items.append(number)
+        return items[-1]
+
+    def of_a_list_in_a_dictionary(self) -> int:
+        items = self.table["items"]
+        number = len(items)
+        items.append(number)
+        return items[-1]
+
+    def of_a_bound_method(self) -> int:
+        append = self.items.append
+        number = len(self.items)
+        append(number)
+        return self.items[-1]
+
+    def of_a_parameter(self) -> int:
+        return self.helper(self.items)
+
+    def helper(self, items: list[int]) -> int:
+        number = len(items)
+        items.append(number)
+        return items[-1]
+
+    def of_a_view(self) -> int:
+        values = self.table.values()
+        number = sum(map(len, values))
+        self.table["items"].append(number)
+        return self.table["items"][-1]
+
+    def of_an_object(self) -> int:
+        plain = self.plain
+        number = plain.get()
+        plain.put(number + 1)
+        return plain.get() - 1
+
+    def of_an_attribute_of_an_object(self) -> int:
+        plain = self.plain
+        number = plain.number
+        plain.number = number + 1
+        return plain.get() - 1
+
+    def of_a_class_attribute(self) -> int:
+        items = self.of_the_class
+        number = len(items)
+        items.append(number)
+        return items[-1]
+
+    def of_a_global_variable(self) -> int:
+        items = _everybodys
+        number = len(items)
+        items.append(number)
+        return items[-1]
+
+    def fresh(self) -> int:
+        items: list[int] = []
+        items.append(len(items))
+        return items[0]
+
+
+ALIASES = [getattr(Aliases, name) for name in vars(Aliases) if name.startswith("of_a")]
+
+
+@pytest.mark.parametrize("method", ALIASES, ids=lambda each: each.__name__)
+def test_a_lost_update_is_seen_through_a_variable_of_the_function(method: Callable[[Aliases], int]) -> None:
+    def program(rig: Rig) -> Hashable:
+        aliases, last = Aliases(), [0, 0]
+
+        def body(me: int) -> Callable[[], None]:
+            return lambda: last.__setitem__(me, method(aliases))
+
+        rig.run(body(0), body(1))
+        return max(last)
+
+    every = exploration(program, DepthFirst(), Aliases)
+    assert every.exhausted
+    assert every.outcomes == {0, 1}
+    reduced = exploration(program, Dpor(), Aliases)
+    assert reduced.exhausted
+    assert reduced.redundant == 0
+    assert reduced.outcomes == every.outcomes
+
+
+def test_what_nobody_else_can_reach_is_no_step() -> None:
+    def program(rig: Rig) -> Hashable:
+        aliases = Aliases()
+        rig.run(aliases.fresh, aliases.fresh)
+        return "fine"
+
+    assert exploration(program, DepthFirst(), Aliases).traces == 1  # neither thread has a step
+
+
 def test_a_lost_update_is_seen_in_a_variable_of_a_closure() -> None:
     def program(rig: Rig) -> Hashable:
         add = Corners().of_a_cell()
@@ -739,3 +862,27 @@ def test_a_predicate_looks_at_what_its_lines_touch() -> None:
     assert found.outcomes == {"up"}
     until = next(step for step in found.runs[0].steps if step.label == "until")
     assert any(resource.name.endswith(".up") for resource, _ in until.footprint)
+
+
+def test_a_wait_that_puts_its_record_back_never_has_the_next_record_refused() -> None:
+    """The producer looks when the wait has the record, and records when the wait is about to put it back."""
+
+    def program(rig: Rig) -> str:
+        device, failed = small.NumberingDevice(), rig.cell(False)
+        ready = CpuGpuEvent(device)
+        ready.record()
+
+        def producer() -> None:
+            rig.until(lambda: failed.get() or not ready.pending, failed)
+            ready.record()
+
+        def consumer() -> None:
+            device.fail("wait")
+            failed.set(small.refused(ready.wait, DeviceError))
+
+        rig.run(producer, consumer)
+        return "fine"
+
+    found = exploration(program, Dpor(), CpuGpuEvent)
+    assert found.exhausted
+    assert found.outcomes == {"fine"}

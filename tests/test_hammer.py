@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
+import types
 import weakref
 from typing import Any
 
@@ -18,6 +20,14 @@ from cpugpu.rig import Grade, Rig
 from stress.racy.stress_bare_event import bare_event
 from stress.stress_hand_off import hand_off
 from stress.subjects import NoGpuWait
+
+
+@pytest.fixture(autouse=True)
+def _each_execution_takes_a_hundredth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as the hammer's budget is concerned: how many executions there are does not depend on the machine."""
+    ticks = itertools.count()
+    clock = types.SimpleNamespace(monotonic=lambda: next(ticks) * 0.01)
+    monkeypatch.setattr(sys.modules["cpugpu.hammer.runner"], "time", clock)
 
 
 def short(scenario: Any, **options: Any) -> Result:
@@ -212,8 +222,11 @@ def test_a_racy_scenario_is_not_shown_by_an_exception_that_nobody_foresaw() -> N
     assert not short(mistyped).passed
 
 
-def test_hand_offs_without_kernels_are_no_standstill() -> None:
-    """Records and waits count as moves: a long execution is not a hung one."""
+def test_hand_offs_without_kernels_are_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records and waits count as moves: a long execution is not a hung one. Each round is a hundredth of a second."""
+    rounds: list[None] = []
+    clock = types.SimpleNamespace(monotonic=lambda: len(rounds) * 0.01)
+    monkeypatch.setattr(sys.modules["cpugpu.hammer.threads"], "time", clock)
 
     @scenario(accept=["done"])
     def long(rig: Rig) -> str:
@@ -223,6 +236,7 @@ def test_hand_offs_without_kernels_are_no_standstill() -> None:
             for _ in range(300):
                 there.record()
                 back.wait()
+                rounds.append(None)
 
         def pong() -> None:
             for _ in range(300):

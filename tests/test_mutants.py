@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import pytest
 
+from cpugpu.debug.examples import PAIRS
 from cpugpu.hammer import choose_device, hammer
 from stress import subjects
-from stress.mutants import MUTANTS, PARTS, Mutant, PatchError
+from stress.mutants import MUTANTS, PARTS, Mutant, PatchError, inner, small
 from stress.mutants.catalogue import scenarios_for
-from stress.mutants.engines import ENGINES, Pulse, put_to
-from stress.mutants.matrix import choose, make_matrix
+from stress.mutants.engines import ENGINES, Kill, Pulse, put_to
+from stress.mutants.explorer import EXPLORE, LINES, Stage, explore_mutant, exploring, search
+from stress.mutants.matrix import Matrix, Row, choose, line, make_matrix, summary
+from stress.mutants.trial import try_in_process
 from stress.stress_hand_off import hand_off
 
 
@@ -52,8 +56,10 @@ def test_a_mutant_is_seen_by_the_hammer() -> None:
     assert hammer(hand_off, seconds=0.1, device="sim", seed=0).passed
 
 
-def test_a_matrix_has_a_row_a_mutant_and_a_column_an_engine() -> None:
-    matrix = make_matrix([MUTANTS["no-gpu-wait"]], ["hammer"], device="sim", seconds=3, seed=0)
+def test_a_matrix_has_a_row_a_mutant_and_a_column_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant has a minute, and needs a second where the machine is its own; the control takes all that it has."""
+    monkeypatch.setattr("stress.mutants.matrix.CONTROL_TIMES", 1 / 60)
+    matrix = make_matrix([MUTANTS["no-gpu-wait"]], ["hammer"], device="sim", seconds=60, seed=0)
     data = matrix.to_dict()
     assert data["version"] == 1
     assert data["engines"] == ["hammer"]
@@ -76,3 +82,65 @@ def test_a_class_with_one_mistake_is_killed_by_the_catalogue(subject: type[Any])
     kill = put_to(listed, ENGINES["hammer"], Pulse(), device="sim", seconds=60, seed=0, began=time.monotonic())
     assert kill.killed
     assert kill.by in [each.name for each in listed]
+
+
+# -- the explorer's column -------------------------------------------------------------------------------------------
+
+#: One of each part; the first takes lines.
+EXPLORED = [
+    ("slot-read-late", Stage([small.records_in_turn], None, 1000, LINES)),
+    ("stall-adds-to-timeout", Stage([small.times_out_behind_a_stall], None, 10)),
+    ("put-back-over-a-newer-record", Stage([small.puts_back_what_is_there], None, 100)),
+    ("worker-leaves-work-behind", Stage([inner.works_after_a_rest], None, 100)),
+    ("kernels-atomic", Stage([inner.tears], None, 10)),
+    ("double-record-negated", Stage([inner.rule(PAIRS["double-record"])], 0, 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "stage"), EXPLORED, ids=[name for name, _ in EXPLORED])
+def test_a_mutant_is_killed_by_the_explorer_in_the_same_schedule_each_time(name: str, stage: Stage) -> None:
+    found = []
+    for _ in range(2):
+        with MUTANTS[name].applied(), exploring(stage.trace):
+            found.append(search(stage.programs[0], stage, math.inf))
+    assert found[0].outcome
+    assert found[0] == found[1]
+
+
+def test_the_code_as_it_is_passes_these_programs() -> None:
+    for _, stage in EXPLORED[1:]:
+        assert not explore_mutant(None, seconds=60, given=[stage]).killed
+
+
+def test_a_mutant_that_is_no_mistake_is_equivalent() -> None:
+    same = """
+    -self._generation += 1
+    +self._generation = 1 + self._generation
+    """
+    mutant = Mutant("counts-otherwise", "event", "cpugpu.event:CpuGpuEvent.record", same, "nothing")
+    programs = [small.tells_once, small.record_raises]
+    given = [Stage(programs, None, 100, trace, proves=True) for trace in ((), LINES)]
+    with mutant.applied():
+        kill = explore_mutant("event", seconds=60, given=given)
+    assert not kill.killed
+    assert kill.proved == 2
+    row = Row(mutant, {EXPLORE: kill})
+    assert row.equivalent
+    assert line(row).endswith("equiv")
+    assert "every trace of 2 programs" in summary(Matrix([EXPLORE], "sim", 10, 0, row, [row]))
+
+
+def test_a_survivor_of_the_explorer_without_a_reason_is_a_complaint() -> None:
+    control = Row(Mutant("none", "event", "", "", ""), {EXPLORE: Kill(False, 1.0, proved=3)})
+    unknown = Row(Mutant("unknown", "event", "", "", ""), {EXPLORE: Kill(False, 1.0)})
+    known = Row(Mutant("known", "event", "", "", "", unexplored="no model"), {EXPLORE: Kill(False, 1.0, proved=3)})
+    matrix = Matrix([EXPLORE], "sim", 10, 0, control, [unknown, known])
+    assert matrix.complaints() == ["explore neither kills nor proves, and nobody knows why: unknown"]
+    assert line(control).endswith("proved")
+    assert line(known).endswith("-")
+    assert "no model" in summary(matrix)
+
+
+def test_the_explorer_kills_in_a_process_of_its_own_whatever_the_seed() -> None:
+    kills = [try_in_process(EXPLORE, "failure-stays", device="sim", seconds=60, seed=seed) for seed in (0, 1)]
+    assert {(kill.by, kill.outcome) for kill in kills} == {("records_after_a_failure", "refused")}

@@ -47,7 +47,6 @@ def logged(program: Any) -> list[Entry]:
     return entries
 
 
-@pytest.mark.usefixtures("nothing_left_by_other_tests")
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in ONLINE_ONLY])
 def test_a_log_of_the_violating_program_shows_the_rule(rule: str) -> None:
     assert rule in {finding.rule for finding in check(logged(PAIRS[rule].violates))}

@@ -23,9 +23,6 @@ from cpugpu.report.rules import Row, cross_table, page
 ROOT = Path(__file__).parent.parent
 
 
-pytestmark = pytest.mark.usefixtures("nothing_left_by_other_tests")
-
-
 def test_every_rule_has_a_program_that_breaks_it_and_a_twin() -> None:
     assert list(RULES) != []
     assert set(PAIRS) == set(RULES)
@@ -121,6 +118,7 @@ def test_the_short_cut_skips_nothing(
         assert broken(rules_at(Moment.BEGIN), state, operation) == []
 
 
+@pytest.mark.timeout(400)
 def test_no_stress_scenario_breaks_a_rule_that_it_does_not_break_on_purpose() -> None:
     rows = list(scenario_rows(ROOT / "stress", seconds=0.03))
     assert len(rows) >= 15

@@ -10,6 +10,7 @@ import multiprocessing.process
 import os
 import pickle
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -302,6 +303,10 @@ def fork() -> None:
     os.fork()
 
 
+def kill() -> None:
+    signal.pthread_kill(threading.get_ident(), 0)
+
+
 def receive() -> None:
     one, other = socket.socketpair()
     with one, other:
@@ -313,6 +318,7 @@ UNMODELLED = [
     (process, "multiprocessing.Process.start()"),
     (popen, "subprocess.Popen()"),
     (fork, "os.fork()"),
+    (kill, "signal.pthread_kill()"),
     (receive, "socket.recv()"),
 ]
 

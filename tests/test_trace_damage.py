@@ -12,7 +12,8 @@ import pytest
 from cpugpu.trace import Entry, TraceError, TraceWriter, read
 from tests.e2e.sample import entry
 
-TIMES = 10_000
+#: So many damaged traces in all; the long test has the other ones, too.
+TIMES, LONG_TIMES = 1_500, 10_000
 
 
 def small_trace(path: Path, first: int) -> tuple[bytes, list[Entry]]:
@@ -94,14 +95,15 @@ def is_beginning(found: list[Entry], *written: list[Entry]) -> bool:
     return any(found == entries[: len(found)] for entries in written)
 
 
+@pytest.mark.parametrize("times", [TIMES, pytest.param(LONG_TIMES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_trace_is_refused_with_an_offset_or_cut_at_its_end(
-    tmp_path: Path, damage: Callable[[bytearray, bytes, random.Random], None]
+    tmp_path: Path, damage: Callable[[bytearray, bytes, random.Random], None], times: int
 ) -> None:
     data, entries = small_trace(tmp_path / "a", 1)
     other_data, other_entries = small_trace(tmp_path / "b", 1_001)
     draw, path, seen = random.Random(f"{damage.__name__} 1"), tmp_path / "t", Counter[str]()
-    for _ in range(TIMES // len(DAMAGES) + 1):
+    for _ in range(times // len(DAMAGES) + 1):
         damaged = bytearray(data)
         damage(damaged, other_data, draw)
         path.write_bytes(damaged)
@@ -118,7 +120,7 @@ def test_a_damaged_trace_is_refused_with_an_offset_or_cut_at_its_end(
     if damage is cut_the_end:
         assert seen["cut"] > seen["refused"]  # which a cut in the header of the file is
     else:
-        assert seen["refused"] > TIMES // len(DAMAGES) / 2
+        assert seen["refused"] > times // len(DAMAGES) / 2
 
 
 def test_every_cut_of_a_trace_is_read_up_to_the_last_whole_write(tmp_path: Path) -> None:

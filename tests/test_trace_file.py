@@ -54,9 +54,15 @@ def some_entries(end_ns: st.SearchStrategy[int]) -> st.SearchStrategy[Entry]:
     )  # fmt: skip
 
 
-@given(st.lists(st.lists(some_entries(st.integers(1, 2**63 - 1)), max_size=5), max_size=5))
-@settings(max_examples=200, deadline=None)
-def test_every_entry_comes_back_as_it_was(batches: list[list[Entry]]) -> None:
+@pytest.mark.parametrize("times", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_every_entry_comes_back_as_it_was(times: int) -> None:
+    settings(max_examples=times, deadline=None)(given(BATCHES)(comes_back))()
+
+
+BATCHES = st.lists(st.lists(some_entries(st.integers(1, 2**63 - 1)), max_size=5), max_size=5)
+
+
+def comes_back(batches: list[list[Entry]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trace = read(write(Path(folder, "t"), *batches))
         assert list(trace) == [entry for batch in batches for entry in batch]

@@ -26,7 +26,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("run", range(50))
+@pytest.mark.parametrize("run", [*range(8), *(pytest.param(run, marks=pytest.mark.slow) for run in range(8, 50))])
 def test_a_killed_program_leaves_all_that_it_had_written(tmp_path: Path, run: int) -> None:
     draw = random.Random(run)
     limit = draw.choice((1 << 30, 1 << 30, 40_000))  # the last one begins a new file every few hundred entries

@@ -192,7 +192,7 @@ class InstrumentedEvent(CpuGpuEvent):
         state.closed = closed = self._ending is _CLOSED
         state.held = held = self._handed is not None and self._room.locked() and not closed
         # What a raising record or wait has put back may be replaced, and is nobody's to consume.
-        state.pending = held and self._returned != self._generation
+        state.pending = held and not self._returning and self._returned != self._generation
         state.generation = self._generation
 
     def judge_from_outside(self, rules: Any, operation: Operation) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from types import FrameType
@@ -10,8 +9,8 @@ from types import FrameType
 from cpugpu.debug.journal import Kind, Operation, alive, journal
 from cpugpu.stacks import current_frames
 
-#: Where wait() and synchronize() of the instrumented event are.
-_EVENT = os.path.join(os.path.dirname(__file__), "event.py")
+#: Where wait() and synchronize() of the instrumented event are. Not the file: a mutant's code is of another one.
+_EVENT = "cpugpu.debug.event"
 #: Younger waits are believed to be under way. Of older ones the thread's stack is asked.
 _YOUNG_NS = 200_000_000
 
@@ -33,7 +32,7 @@ def open_waits(now_ns: int) -> list[Operation]:
 
 def _stands_in_a_wait(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename == _EVENT and frame.f_code.co_name in ("wait", "synchronize"):
+        if frame.f_code.co_name in ("wait", "synchronize") and frame.f_globals.get("__name__") == _EVENT:
             return True
         frame = frame.f_back
     return False

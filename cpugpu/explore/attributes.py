@@ -6,11 +6,15 @@ traced function stores, is left out: it can conflict with nothing.
 
 Attributes are those of an object of a traced class, named when its `__init__` begins: that name is the same in every
 schedule. All other objects of one class share a name, for who sees them first depends on the schedule.
+
+A variable of a function may stand for what an attribute holds: `items = self.items`, and later `items.append(…)`. The
+line touches the attributes that hold it then, or that hold what holds it; `holders.py` finds them.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import types
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -19,6 +23,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any, Generic, Protocol
 
 from cpugpu.explore.execution import Execution, Thread
+from cpugpu.explore.holders import aliases, holding, holds
 from cpugpu.explore.instrument import Site, Touch
 from cpugpu.explore.operation import READ, WRITE, Access, Footprint, Resource
 
@@ -36,6 +41,7 @@ _SEEN = ("abc", "threading")  # and these are replaced, or add nothing
 BARE = (object, Generic, Protocol)
 
 
+@functools.lru_cache(1024)
 def is_modelled(kind: type) -> bool:
     """Have its objects steps of their own?"""
     return kind.__module__.startswith(_MODELLED)
@@ -76,7 +82,9 @@ class World:
         found: dict[Resource, Access] = {}
         variables, namespace = frame.f_locals, frame.f_globals
         for touch in site.touches:
-            if not touch.attribute:
+            if touch.private:
+                self._held(found, variables.get(touch.root), frame)
+            elif not touch.attribute:
                 self._variable(found, touch, frame)
             else:
                 self._attribute(found, touch, variables, namespace)
@@ -90,6 +98,23 @@ class World:
             where = namespace.get("__name__") if is_global else "a function"
             access = WRITE if touch.stores or not self._is_fixed(value) else READ
             _add(found, self._resource(("variable", where, name), name), access)
+
+    def _held(self, found: dict[Resource, Access], value: object, frame: FrameType) -> None:
+        """What a variable of a function stands for: the attributes and the global variables that hold it."""
+        wanted = aliases(value, self._is_fixed)
+        if not wanted:
+            return
+        for key, who, thing in self._names.values():
+            for name in holding(thing, wanted, self._is_fixed):
+                _add(found, self._resource((*key, name), f"{who}.{name}"), WRITE)
+        for kind in self._known.classes:
+            key, who = _name_of_class(kind)
+            for name in holding(kind, wanted, self._is_fixed):
+                _add(found, self._resource((*key, name), f"{who}.{name}"), WRITE)
+        module = frame.f_globals.get("__name__")
+        for name, each in frame.f_globals.items():
+            if holds(each, wanted, self._is_fixed, deep=False):
+                _add(found, self._resource(("variable", module, name), name), WRITE)
 
     def _attribute(
         self,
@@ -173,7 +198,7 @@ class World:
         )
 
     def _has_steps(self, value: object) -> bool:
-        return is_modelled(type(value))
+        return is_modelled(type(value))  # type: ignore[arg-type]
 
 
 def _add(found: dict[Resource, Access], resource: Resource, access: Access) -> None:
@@ -182,6 +207,12 @@ def _add(found: dict[Resource, Access], resource: Resource, access: Access) -> N
 
 def _name_of_class(kind: type) -> tuple[tuple[object, ...], str]:
     return ("class", kind.__module__, kind.__qualname__), kind.__name__
+
+
+@functools.lru_cache(1024)
+def _makes_up(kind: type) -> bool:
+    """May its objects make up attributes?"""
+    return any(name in base.__dict__ for base in kind.__mro__[:-1] for name in ("__getattr__", "__getattribute__"))
 
 
 def _look(owner: object, name: str) -> tuple[object, list[type]]:
@@ -215,8 +246,7 @@ def _look(owner: object, name: str) -> tuple[object, list[type]]:
     if isinstance(variables, dict) and name in variables:
         return variables[name], []
     if raw is _ABSENT:
-        names = {each for base in kind.__mro__[:-1] for each in base.__dict__}
-        makes_up = not isinstance(owner, ModuleType) and names & {"__getattr__", "__getattribute__"}
+        makes_up = not isinstance(owner, ModuleType) and _makes_up(kind)
         return (_ABSENT if makes_up else None), []
     if hasattr(type(raw), "__get__") and not isinstance(raw, _IMMUTABLE):
         return _ABSENT, holders

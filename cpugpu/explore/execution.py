@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import greenlet
 
+from cpugpu.explore import unmodelled
 from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
@@ -82,6 +83,7 @@ class Thread(Actor):
         super().__init__(key, name)
         self.exception: BaseException | None = None
         self.alive = True
+        self.spurious = 0  # so many of its waits have ended though nobody had notified them
         self.end = Resource((*key, "end"), f"the end of {name}")
         self.timed_out = False
         #: Where lines are steps: makes of an operation one that touches what the lines under way touch as well.
@@ -117,6 +119,11 @@ class Thread(Actor):
         """Called by itself: have no next step until somebody gives it one."""
         self._execution.hub.switch()
 
+    @property
+    def place(self) -> str:
+        """Where it stands, "file:line" of the user's code; empty if in none."""
+        return unmodelled.place_of(self._carrier.gr_frame)
+
     def kill(self) -> None:
         """End it where it stands."""
         if not self._up:
@@ -131,6 +138,9 @@ class Thread(Actor):
             function()
         except greenlet.GreenletExit:
             pass
+        except KeyboardInterrupt:  # of whoever explores: it is for the hub's caller
+            self.alive = False
+            raise
         except Unmodelled as error:
             self._execution.unmodelled = self._execution.unmodelled or error
         except BaseException as exception:
@@ -154,7 +164,7 @@ class Clock(Actor):
         self.next = Operation(f"{waits.label}: time is up", (*looks, (self.begin, CAUSE)), self._overdue)
 
     def _overdue(self) -> bool:
-        can_succeed = self._waits.enabled
+        can_succeed = getattr(self._waits.enabled, "due", self._waits.enabled)
         return self._thread.next is self._waits and can_succeed is not None and not can_succeed()
 
     def go(self) -> None:
@@ -182,7 +192,7 @@ class Execution:
         self.over = False
         self.unmodelled: Unmodelled | None = None  # what has ended it, if something has
         self.failed: tuple[Thread, BaseException] | None = None  # the first thread of the rig that has raised
-        self.spurious = False  # may a wait on a condition end though nobody has notified it?
+        self.spurious = 0  # so many waits of each thread on a condition may end though nobody has notified them
         self.kept: State | None = None
         self._before: Any = None  # what the caller had of it
         self._touched: Footprint = ()
@@ -256,7 +266,9 @@ class Execution:
             try:
                 return bool(predicate())
             finally:
-                operation.footprint = tuple(dict.fromkeys(self._seen))
+                # With all that it has looked at before: of "a or b" it looks at b only as long as a does not hold, and
+                # whoever changes b then changes whether this step can be taken.
+                operation.footprint = tuple(dict.fromkeys((*operation.footprint, *self._seen)))
                 self._seen = None
 
         operation = Operation("until", given, holds)
@@ -362,6 +374,14 @@ def current() -> Execution:
     if _current is None:
         raise OutsideExploration("a modelled object was used while no exploration runs")
     return _current
+
+
+def _note(error: Unmodelled) -> None:
+    if _current is not None:
+        _current.unmodelled = _current.unmodelled or error
+
+
+unmodelled.noted = _note
 
 
 def set_current(execution: Execution | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from time import monotonic  # the real one, also while the stand-ins are in place
 
 from cpugpu import settings
+from cpugpu.explore.before import made_before
 from cpugpu.explore.carriers import Carriers
 from cpugpu.explore.kept import Kept
 from cpugpu.explore.lines import traced
@@ -27,6 +29,7 @@ from cpugpu.explore.strategies.pos import Pos
 from cpugpu.explore.strategies.random_walk import RandomWalk
 from cpugpu.explore.strategies.urw import Urw
 from cpugpu.explore.strategies.wrappers import Deterministic
+from cpugpu.explore.unmodelled import UNKNOWN
 from cpugpu.explore.verdict import Failure, Verdict, VerdictKind
 from cpugpu.explore.watchdog import watched
 from cpugpu.rig import Scenario
@@ -42,6 +45,9 @@ _REDUCTION_SHARE = 0.6
 _MINIMAL_SECONDS = 5.0
 #: URW and POS take turns of so many schedules.
 _TURN = 200
+
+#: A failing schedule is tried again so often: one that does not fail every time is no finding.
+_REPEATS = 3
 
 Tell = Callable[[str, int, int], None]
 
@@ -72,6 +78,7 @@ def explore(
     replay: str | None = None,
     trace: Sequence[type] = (),
     stop_at_first: bool = True,
+    spurious: int = 0,
     tell: Tell | None = None,
 ) -> Verdict:
     """Try the schedules of `scenario`: which thread, and which stream of the simulated device, takes the next step.
@@ -80,14 +87,20 @@ def explore(
     each trace; `random`, `pct`, `pos` and `urw` sample until the time is up. `auto`: the bounds 0, 1 and 2, then `dpor`
     to the end, then `urw` and `pos` in turn. `seed`: of random choices (None: `CPUGPU_SEED`, else drawn). `replay`: the
     text of a schedule, which is all that is tried. `trace`: classes of which every line is a step too, so that a race
-    inside them is seen. `stop_at_first`: end at the first failing schedule. `tell` gets the strategy, the schedules and
-    the failing ones now and then.
+    inside them is seen. `stop_at_first`: end at the first failing schedule. `spurious`: so many waits of each thread
+    on a condition may end though nobody has notified them. `tell` gets the strategy, the schedules and the failing ones
+    now and then.
 
     What is proved holds for the interleavings of steps at the granularity that the verdict names: what a thread does
-    between two steps is never torn apart. The scenario must do the same whenever the schedule is the same. `ValueError`
-    for bad arguments, `ScheduleError` for a `replay` that does not fit.
+    between two steps is never torn apart. A line of a traced class is a step where it touches an attribute, a variable
+    that several functions share, or what one of these holds, in lists and other objects to a depth of four; a line is
+    never torn apart but at the operations in it, and what code of other classes does to their own attributes is no
+    step. The scenario must do the same whenever the schedule is the same. `ValueError` for bad arguments,
+    `ScheduleError` for a `replay` that does not fit.
     """
     _check(scenario, seconds, strategy, bound, seed)
+    if not isinstance(spurious, int) or spurious < 0:
+        raise ValueError(f"spurious={spurious!r} is not a number of wake-ups from 0")
     if seed is None:
         seed = settings.seed()
     if seed is None:
@@ -96,10 +109,19 @@ def explore(
     with ExitStack() as stack:
         carriers = stack.enter_context(Carriers())
         exploration = _Exploration(
-            scenario, seconds, seed, tuple(trace), carriers, stop_at_first=stop_at_first, tell=tell
+            scenario,
+            seconds,
+            seed,
+            tuple(trace),
+            carriers,
+            stop_at_first=stop_at_first,
+            spurious=int(spurious),
+            tell=tell,
         )
         if unfit:
             return exploration.refuse(f"the explorer cannot run it: it {unfit}")
+        if before := made_before(scenario.function):
+            return exploration.refuse(before)
         stack.enter_context(watched())
         stack.enter_context(standing_in())
         stack.enter_context(traced(trace))
@@ -122,9 +144,11 @@ class _Exploration:
         carriers: Carriers,
         *,
         stop_at_first: bool,
+        spurious: int,
         tell: Tell | None,
     ) -> None:
         self._scenario = scenario
+        self._spurious = spurious
         self._seed = seed
         self._trace = trace
         self._carriers = carriers
@@ -142,7 +166,7 @@ class _Exploration:
 
     def repeat(self, text: str) -> Verdict:
         """One schedule, as it was written down."""
-        replay = Replay(text, self._scenario, self._trace)
+        replay = Replay(text, self._scenario, self._trace, self._spurious)
         self._drive("replay", replay, math.inf)
         if not replay.fits and not self._tally.reason:
             raise ScheduleError(f"{text!r} does not fit: the program did something else than when it was written down")
@@ -210,12 +234,12 @@ class _Exploration:
             run = self._execute(checked)
             checked.end(run)
             if checked.difference:
-                tally.reason = f"the scenario is not deterministic: {checked.difference}"
+                tally.reason = f"{_place(self._scenario)}: the scenario is not deterministic: {checked.difference}"
                 return False
             if run.ending is Ending.GIVEN_UP or getattr(strategy, "vain", False):
                 continue
             if not run.complete:
-                tally.reason = _why(run)
+                tally.reason = _why(run, self._scenario)
                 return False
             count += 1
             tally.schedules += 1
@@ -232,7 +256,13 @@ class _Exploration:
         return False
 
     def _execute(self, strategy: Strategy) -> Run:
-        return execute(self._scenario, strategy.choose, to_the_end=strategy.to_the_end, carriers=self._carriers)
+        return execute(
+            self._scenario,
+            strategy.choose,
+            to_the_end=strategy.to_the_end,
+            spurious=self._spurious,
+            carriers=self._carriers,
+        )
 
     def _failed(self, run: Run) -> None:
         tally = self._tally
@@ -245,7 +275,7 @@ class _Exploration:
     def _repeats_failure(self, text: str) -> bool:
         """Try a schedule that has failed before."""
         try:
-            replay = Replay(text, self._scenario, self._trace)
+            replay = Replay(text, self._scenario, self._trace, self._spurious)
         except ScheduleError:
             self._kept.forget(text)
             return False
@@ -258,11 +288,15 @@ class _Exploration:
     def _verdict(self, name: str, bound: int | None, *, exhausted: bool) -> Verdict:
         tally = self._tally
         failure = self._failure(tally.first) if tally.first is not None else None
+        if failure is not None and not self._repeats(failure):
+            failure = None
         reason = tally.reason
         if failure is not None:
             kind = VerdictKind.FAILED
         elif reason:
             kind = VerdictKind.INCONCLUSIVE
+        elif exhausted and not self._is_steady():
+            kind, reason = VerdictKind.INCONCLUSIVE, tally.reason
         elif exhausted:
             kind = VerdictKind.PROVED
         elif tally.coverage is not None and tally.coverage.executions:
@@ -284,11 +318,35 @@ class _Exploration:
             reason="" if failure is not None else reason,
         )
 
+    def _is_steady(self) -> bool:
+        """Has the schedule without preemptions one outcome? It may be the only one, and was tried once then."""
+        outcomes = {self._execute(DepthFirst(0)).outcome for _ in range(_REPEATS)}
+        if len(outcomes) > 1:
+            self._tally.reason = (
+                f"{_place(self._scenario)}: the scenario is not deterministic: one schedule has the outcomes"
+                f" {', '.join(sorted(map(repr, outcomes)))}"
+            )
+        return len(outcomes) == 1
+
+    def _repeats(self, failure: Failure) -> bool:
+        """Does the schedule fail whenever it is tried? If not, nothing that was seen is the schedule's doing."""
+        for _ in range(_REPEATS):
+            replay = Replay(failure.replay, self._scenario, self._trace, self._spurious)
+            replay.begin()
+            run = self._execute(replay)
+            if (run.ending, run.outcome, run.schedule) != (failure.kind, failure.outcome, failure.run.schedule):
+                self._tally.reason = (
+                    f"{_place(self._scenario)}: the scenario is not deterministic: under one schedule, the outcome was"
+                    f" {failure.outcome!r}; now {run.outcome!r}"
+                )
+                return False
+        self._kept.keep(failure.replay)
+        return True
+
     def _failure(self, run: Run) -> Failure:
         deadline = monotonic() + _MINIMAL_SECONDS
         shortest = minimal(run, self._execute, deadline, proved_below=self._tally.proved_below)
-        text = encode(shortest, self._scenario, self._trace)
-        self._kept.keep(text)
+        text = encode(shortest, self._scenario, self._trace, self._spurious)
         return Failure(
             outcome=shortest.outcome,
             meaning=shortest.meaning,
@@ -326,10 +384,17 @@ def _sampled(coverage: Coverage) -> str:
     )
 
 
-def _why(run: Run) -> str:
+def _why(run: Run, scenario: Scenario) -> str:
     if run.ending is Ending.SET_UP:
         return f"it raised before it had a thread:\n{run.details}"
+    if run.details.startswith(f"{UNKNOWN}: "):
+        return _place(scenario) + run.details.removeprefix(UNKNOWN)
     return run.details
+
+
+def _place(scenario: Scenario) -> str:
+    code = inspect.unwrap(scenario.function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _check(scenario: object, seconds: float, strategy: str, bound: int | None, seed: int | None) -> None:

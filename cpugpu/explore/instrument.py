@@ -24,6 +24,7 @@ _SCOPES = (*_FUNCTIONS, ast.Lambda, ast.ClassDef)
 #: What nobody can see happen.
 _QUIET = (ast.Pass, ast.Global, ast.Nonlocal, ast.Break, ast.Continue)
 _PLAIN = (ast.Expr, ast.Assign, ast.Return, ast.Name, ast.Constant, ast.Tuple, ast.Load, ast.Store)
+_HANDS_ON = (ast.Assign, ast.Return, ast.Expr)
 #: Where an object gets its name: when it is made, or, for a data class, has been made.
 _BIRTHS = ("__init__", "__post_init__")
 _BY_NAME = ("getattr", "setattr", "delattr")
@@ -35,7 +36,8 @@ class Touch(NamedTuple):
     """What a line touches, as it is written.
 
     `a.b.c`: the attribute "c" of what the variable `root` "a" and the `path` ("b",) lead to. `root` is empty where that
-    is another expression, `attribute` where it is the variable itself. `called`: it is only called there.
+    is another expression, `attribute` where it is the variable itself. `called`: it is only called there. `private`: it
+    is a variable that no other function can see, so only what it stands for may matter.
     """
 
     root: str
@@ -43,6 +45,7 @@ class Touch(NamedTuple):
     attribute: str
     stores: bool
     called: bool
+    private: bool = False
 
 
 class Site(NamedTuple):
@@ -164,11 +167,14 @@ class _Instrumenter(ast.NodeTransformer):
         number = getattr(node, "lineno", 0)
         text = self._text[number - 1].strip() if 0 < number <= len(self._text) else ""
         label = f"{self._name()}:{number}  {text if len(text) <= _LABEL else text[: _LABEL - 1] + '…'}"
-        self._sites.append(Site(label, tuple(dict.fromkeys(collector.touches))))
         runs = not isinstance(node, _QUIET) and any(
             not isinstance(each, _PLAIN) for head in heads for each in ast.walk(head)
         )
-        return len(self._sites) - 1, runs or bool(collector.touches)
+        touches = dict.fromkeys(collector.touches)
+        if not runs and isinstance(node, _HANDS_ON):  # nobody looks into what a variable stands for
+            touches = {touch: None for touch in touches if not touch.private}
+        self._sites.append(Site(label, tuple(touches)))
+        return len(self._sites) - 1, runs or bool(touches)
 
     def _name(self) -> str:
         return ".".join(scope.name for scope in self._scopes if scope.name)
@@ -359,10 +365,15 @@ class _Collector(ast.NodeVisitor):
             self.visit(each)
 
     def visit_Name(self, node: ast.Name) -> None:
-        """A variable, where another function can see it."""
-        name = node.id
-        if name not in self._scope.private and name not in self._bound and not hasattr(builtins, name):
-            self.touches.append(Touch(name, (), "", not isinstance(node.ctx, ast.Load), False))
+        """A variable, where another function can see it, or what it stands for."""
+        name, loads = node.id, isinstance(node.ctx, ast.Load)
+        if name in self._bound or name in ("self", "cls"):
+            return
+        if name in self._scope.private:
+            if loads:
+                self.touches.append(Touch(name, (), "", False, False, private=True))
+        elif not hasattr(builtins, name):
+            self.touches.append(Touch(name, (), "", not loads, False))
 
     def visit_MatchClass(self, node: Any) -> None:
         """A pattern that looks at attributes."""

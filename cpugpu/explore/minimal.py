@@ -1,4 +1,4 @@
-"""Of the schedules with one outcome, one with the fewest preemptions, and of these the fewest steps."""
+"""Of the failing schedules, one with the fewest preemptions: if it can be with one outcome, and the fewest steps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _FOR_STEPS = 2000
 
 
 def minimal(run: Run, execute: Callable[[DepthFirst], Run], deadline: float, *, proved_below: int = 0) -> Run:
-    """A minimal run with the outcome of `run`, as far as the time (of `time.monotonic()`) reaches.
+    """A minimal failing run, as far as the time (of `time.monotonic()`) reaches.
 
-    `execute` runs one schedule. `proved_below`: with fewer preemptions than that there is none, as is known already.
+    Of those with as few preemptions it has the outcome of `run`, if one has: a scenario that fails in several ways is
+    shown in the simplest one. `execute` runs one schedule. `proved_below`: with fewer preemptions than that there is
+    none, as is known already.
     """
     best = run
     for bound in range(proved_below, run.preemptions + 1):
@@ -25,7 +27,7 @@ def minimal(run: Run, execute: Callable[[DepthFirst], Run], deadline: float, *, 
             found = execute(search)
             search.end(found)
             tried += 1
-            if _same(found, run) and _measure(found) < _measure(best):
+            if found.failed and _measure(found, run) < _measure(best, run):
                 best = found
             if best.preemptions <= bound and tried >= _FOR_STEPS:
                 break
@@ -34,9 +36,6 @@ def minimal(run: Run, execute: Callable[[DepthFirst], Run], deadline: float, *, 
     return best
 
 
-def _same(one: Run, other: Run) -> bool:
-    return one.failed and one.ending is other.ending and one.outcome == other.outcome
-
-
-def _measure(run: Run) -> tuple[int, int]:
-    return run.preemptions, len(run.steps)
+def _measure(found: Run, run: Run) -> tuple[int, bool, int]:
+    other = found.ending is not run.ending or found.outcome != run.outcome
+    return found.preemptions, other, len(found.steps)

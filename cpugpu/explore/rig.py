@@ -217,6 +217,8 @@ class _WhenNeeded:
 class _BreakableDevice(SimulatedDevice):
     """The simulated device; `fails` may raise at the beginning of a record or wait."""
 
+    scheduled = True  # as the place is, see `Place`
+
     def __init__(self, simulator: Simulator, fails: Callable[[], None]) -> None:
         super().__init__(simulator)
         self._fails = fails

@@ -93,7 +93,7 @@ def execute(
     choose: Choose,
     *,
     to_the_end: bool = False,
-    spurious: bool = False,
+    spurious: int = 0,
     carriers: Carriers | None = None,
 ) -> Run:
     """Execute `scenario` once; `choose` decides who takes each step. To be called while the stand-ins are in place.
@@ -161,15 +161,17 @@ class _Executing:
     def _endless(self, cycle: Sequence[Step]) -> Run:
         """More steps than an execution may have: a livelock, if those who could change that have had their turns."""
         if not cycle:
-            text = f"an execution has more than {STEPS:,} steps, and no end of it repeats"
+            last = self._execution.steps[-1].actor
+            text = f"an execution has more than {STEPS:,} steps, and no end of it repeats; {last.name} goes on"
+            text = _placed(last, text)
             return self._result(Ending.STEP_LIMIT, HANG, details=text)
         turns = {step.actor.key for step in cycle}
         waiting = [actor for actor in cycle[0].enabled if all(actor in step.enabled for step in cycle)]
         starving = [actor.name for actor in waiting if actor.key not in turns]
         if starving:
-            text = (
-                f"{cycle[0].actor.name} spins, while {starving[0]} could go on; let it rest: time.sleep(), rig.pause()"
-            )
+            spins = cycle[0].actor
+            text = f"{spins.name} spins, while {starving[0]} could go on; let it rest: time.sleep(), rig.pause()"
+            text = _placed(spins, text)
             return self._result(Ending.STEP_LIMIT, HANG, details=text)
         return self._result(Ending.LIVELOCK, HANG, cycle=cycle)
 
@@ -202,6 +204,11 @@ class _Executing:
         pending += [Blocked(clock, operation, enabled=False) for clock, operation in execution.withdrawn]
         grade, meaning = self._scenario.grade(outcome)
         return Run(execution.steps, ending, outcome, grade, meaning, details, pending, list(cycle))
+
+
+def _placed(actor: Actor, text: str) -> str:
+    """With the place in the user's code where the thread stands."""
+    return f"{actor.place}: {text}" if isinstance(actor, Thread) and actor.place else text
 
 
 def repeated(steps: Sequence[Step]) -> list[Step]:

@@ -26,7 +26,7 @@ class ScheduleError(ValueError):
     """A text that is no schedule, or one of another version, or of code that has changed."""
 
 
-def encode(run: Run, scenario: Scenario, trace: Sequence[type] = ()) -> str:
+def encode(run: Run, scenario: Scenario, trace: Sequence[type] = (), spurious: int = 0) -> str:
     """The schedule of `run` as a text."""
     numbers: list[int] = [len(run.steps)]
     before, since = None, 0
@@ -38,17 +38,19 @@ def encode(run: Run, scenario: Scenario, trace: Sequence[type] = ()) -> str:
             numbers += (since, chosen)
             since = 0
         before = step.actor
-    body = fingerprint(scenario, trace).to_bytes(3, "big") + b"".join(map(_varint, numbers))
+    body = fingerprint(scenario, trace, spurious).to_bytes(3, "big") + b"".join(map(_varint, numbers))
     check = (zlib.crc32(body) & 0xFFFF).to_bytes(2, "big")
     return f"{_PREFIX}{VERSION}-{base64.urlsafe_b64encode(check + body).decode().rstrip('=')}"
 
 
-def fingerprint(scenario: Scenario, trace: Sequence[type] = ()) -> int:
-    """A number of 24 bits for the code that a schedule belongs to: the scenario, its subject, and what is traced."""
+def fingerprint(scenario: Scenario, trace: Sequence[type] = (), spurious: int = 0) -> int:
+    """A number of 24 bits for what a schedule belongs to: the scenario, its subject, what is traced, the options."""
     parts: list[object] = [scenario.function, *trace]
     if scenario.subject is not None:
         parts.append(scenario.subject)
     text = "\n".join(source for part in parts for source in _sources(part))
+    if spurious:
+        text += f"\nspurious {spurious}"
     return zlib.crc32(text.encode()) & 0xFFFFFF
 
 
@@ -58,9 +60,9 @@ class Replay:
     exhaustive = False
     to_the_end = False
 
-    def __init__(self, text: str, scenario: Scenario, trace: Sequence[type] = ()) -> None:
+    def __init__(self, text: str, scenario: Scenario, trace: Sequence[type] = (), spurious: int = 0) -> None:
         self._text = text
-        self._length, self._deviations = _decode(text, fingerprint(scenario, trace))
+        self._length, self._deviations = _decode(text, fingerprint(scenario, trace, spurious))
         self._begun = False
         self.fits = False
 
@@ -105,7 +107,8 @@ def _decode(text: str, expected: int) -> tuple[int, list[tuple[int, int]]]:
         raise ScheduleError(f"{text!r} is not whole: {error}") from error
     if int.from_bytes(body[:3], "big") != expected:
         raise ScheduleError(
-            f"{text!r} belongs to other code: the scenario, its subject or what is traced was changed since"
+            f"{text!r} belongs to other code: the scenario, its subject, what is traced (trace=) or the"
+            " spurious wake-ups are not what they were"
         )
     return numbers[0], list(zip(numbers[1::2], numbers[2::2], strict=True))
 

@@ -9,7 +9,8 @@ from cpugpu.explore.operation import WRITE, Footprint
 from cpugpu.explore.run import Ending, Run
 from cpugpu.explore.schedule import is_switch
 
-_WIDEST = 34
+#: A table of few columns has room for whole lines of code; one of many is to fit into a window all the same.
+_WIDTH, _NARROWEST, _WIDEST = 150, 30, 60
 _MARK = "»"
 #: More columns than that are wider than anybody's window; more lines than that nobody reads.
 _MOST_COLUMNS, _MOST_LINES = 8, 100
@@ -21,8 +22,9 @@ def schedule_table(run: Run) -> str:
     names = _names(run)
     if len(columns) > _MOST_COLUMNS:
         return _list(run.steps, names)
+    widest = min(max(_WIDTH // max(len(columns), 1) - 2, _NARROWEST), _WIDEST)
     widths = [
-        max(len(names[actor.key]), *(len(_cell(step)) for step in run.steps if step.actor is actor))
+        max(len(names[actor.key]), *(len(_cell(step, widest)) for step in run.steps if step.actor is actor))
         for actor in columns
     ]
     lines = ["      " + "  ".join(names[actor.key].ljust(width) for actor, width in zip(columns, widths, strict=True))]
@@ -30,7 +32,7 @@ def schedule_table(run: Run) -> str:
     for number, step in enumerate(run.steps, 1):
         mark = _MARK if is_switch(step, before) else " "
         cells = [
-            (_cell(step) if actor is step.actor else "").ljust(width)
+            (_cell(step, widest) if actor is step.actor else "").ljust(width)
             for actor, width in zip(columns, widths, strict=True)
         ]
         lines.append(f"{number:4}{mark} " + "  ".join(cells))
@@ -123,6 +125,9 @@ def _names(run: Run) -> dict[Key, str]:
     return names
 
 
-def _cell(step: Step) -> str:
+def _cell(step: Step, widest: int) -> str:
     label = step.label
-    return label if len(label) <= _WIDEST else label[: _WIDEST - 1] + "…"
+    where, line, code = label.partition("  ")
+    if line:  # "Class.method:12  code": the class is the same everywhere, and the code is what people look for
+        label = f"{where.rpartition('.')[2]}  {code}"
+    return label if len(label) <= widest else label[: widest - 1] + "…"

@@ -17,28 +17,41 @@ class MatrixError(ValueError):
 
 @dataclass(frozen=True)
 class Kill:
-    """What an engine made of a mutant. `by` is the scenario or the rule, `outcome` what it saw."""
+    """What an engine made of a mutant. `by` is the scenario or the rule, `outcome` what it saw.
+
+    `proved`: the explorer has tried every trace of so many programs, and none failed.
+    """
 
     killed: bool
     seconds: float
     by: str
     outcome: str
+    proved: int = 0
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A row. `results` has an engine's kill by its name; `reason` says why a survivor survives."""
+    """A row. `results` has an engine's kill by its name; `reason` says why a survivor survives.
+
+    `unexplored`: why the explorer cannot see it, whatever it has proved.
+    """
 
     name: str
     part: str
     what: str
     reason: str
     results: dict[str, Kill]
+    unexplored: str = ""
 
     @property
     def killed(self) -> bool:
         """Did any engine kill it?"""
         return any(kill.killed for kill in self.results.values())
+
+    def equivalent(self, engine: str) -> bool:
+        """Has that engine proved that it is no mistake, as far as its programs can tell?"""
+        kill = self.results[engine]
+        return not kill.killed and kill.proved > 0 and not self.unexplored
 
 
 @dataclass(frozen=True)
@@ -92,12 +105,14 @@ def _mutant(row: dict[str, Any]) -> Mutant:
         part=str(row["part"]),
         what=str(row["what"]),
         reason=str(row["reason"]),
+        unexplored=str(row.get("unexplored", "")),
         results={
             str(engine): Kill(
                 killed=bool(kill["killed"]),
                 seconds=float(kill["seconds"]),
                 by=str(kill["by"]),
                 outcome=str(kill["outcome"]),
+                proved=int(kill.get("proved", 0)),  # as of the explorer's column
             )
             for engine, kill in row["results"].items()
         },

@@ -2,8 +2,13 @@
 
 `Model` is told what a program does and finds what nothing orders. `region` says which bytes a tensor has, `here` where
 the program stands. `Model.findings` go to `report.text` or `report.as_json`; `suppress.read` reads what is not to be
-reported. This half needs no torch.
+reported. That half needs no torch. `start`, `stop` and `watching` put the other half in place, which sees what a program
+does under torch's and Python's own names. With `CPUGPU_SANITIZE=1` (or `raise`) importing this starts it, and the report
+comes at the end of the process.
 """
+
+import os
+from typing import TYPE_CHECKING, Any
 
 from cpugpu.sanitize.clocks import Actor, Clock
 from cpugpu.sanitize.events import Event
@@ -13,6 +18,9 @@ from cpugpu.sanitize.model import Access, Model, Sync
 from cpugpu.sanitize.places import Place, RawPlace, here, place_of
 from cpugpu.sanitize.registry import RULES, Rule
 from cpugpu.sanitize.strides import Region, region
+
+if TYPE_CHECKING:
+    from cpugpu.sanitize.session import Session, start, stop, watching
 
 __all__ = [
     "RULES",
@@ -27,6 +35,7 @@ __all__ = [
     "RawPlace",
     "Region",
     "Rule",
+    "Session",
     "Side",
     "Storage",
     "Sync",
@@ -34,4 +43,23 @@ __all__ = [
     "here",
     "place_of",
     "region",
+    "start",
+    "stop",
+    "watching",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch is loaded when it is asked for."""
+    if name in ("Session", "start", "stop", "watching"):
+        from cpugpu.sanitize import session
+
+        return getattr(session, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if os.environ.get("CPUGPU_SANITIZE", "").strip().lower() not in ("", "0", "off"):
+    from cpugpu.sanitize.session import start_for_the_process
+
+    start_for_the_process()
+

@@ -21,6 +21,11 @@ def text(findings: Findings, blind_spots: Mapping[str, int] | None = None) -> st
     return "\n\n".join(parts)
 
 
+def one(finding: Finding) -> str:
+    """One finding."""
+    return _finding(finding)
+
+
 def as_json(findings: Findings, blind_spots: Mapping[str, int] | None = None) -> str:
     """The same as JSON."""
     return json.dumps(

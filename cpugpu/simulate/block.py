@@ -16,10 +16,11 @@ from cpugpu.device.simulated import SimulatedDevice, Simulator, heavy_tail
 from cpugpu.device.simulated.simulator import POOL
 from cpugpu.device.simulated.realtime import Latency
 from cpugpu.errors import SimulationError
+from cpugpu.patches import Patches
 from cpugpu.simulate import session
 from cpugpu.simulate.explored import ExploredPinned, ExploredTensor, TorchState
 from cpugpu.simulate.kernels import Kernels, check
-from cpugpu.simulate.patching import Patches
+from cpugpu.simulate.patching import patches as doubles
 from cpugpu.simulate.runtime import Runtime
 
 _log = logging.getLogger("cpugpu")
@@ -73,6 +74,6 @@ def simulate(
         stack.callback(session.put, None)
         session.put(runtime)
         stack.callback(patches.undo)
-        patches.apply(runtime)
+        patches.apply(doubles(runtime))
         stack.callback(runtime.end)
         yield runtime

@@ -16,8 +16,8 @@ import bisect
 import itertools
 from _thread import allocate_lock  # a real one also under the explorer: it is never held across a step
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -73,13 +73,15 @@ class Memory:
 class Block:
     """Memory while tensors have it: all views of one another share a block. It is given back when the last has gone."""
 
-    __slots__ = ("__weakref__", "_allocator", "index", "memory", "used_on")
+    __slots__ = ("__weakref__", "_allocator", "freed", "index", "memory", "shadow", "used_on")
 
     def __init__(self, allocator: Allocator, memory: Memory) -> None:
         self._allocator = allocator
         self.index = allocator.index
         self.memory = memory
         self.used_on: set[StreamState] = set()  # by `record_stream`
+        self.shadow: Any = None  # what somebody who watches has put here, and what to call at the end
+        self.freed: Callable[[], None] | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -87,6 +89,8 @@ class Block:
         return self._allocator.runtime
 
     def __del__(self) -> None:
+        if self.freed is not None:
+            self.freed()
         self._allocator.give_back(self.memory, self.used_on)
 
 

@@ -17,15 +17,10 @@ import torch.cuda
 import torch.cuda.streams
 
 from cpugpu.device import accelerator
+from cpugpu.patches import Patch
 from cpugpu.simulate import backward, devices, factories, kernels, moves, session, streams
 from cpugpu.simulate.pinned import pinned
 from cpugpu.simulate.runtime import Runtime
-
-_MISSING = object()
-
-#: Where a name is, the name, and what takes its place.
-Patch = tuple[Any, str, Any]
-
 
 def patches(runtime: Runtime) -> Iterator[Patch]:
     """All of them."""
@@ -96,34 +91,6 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
     yield torch.Tensor, "pin_memory", _pin_memory
     # A module's parameters stay the objects that they are when it moves to a device: the tensors change places.
     yield torch.__future__, "get_swap_module_params_on_conversion", devices.no_effect(True)
-
-
-class Patches:
-    """The patches in place. `undo` puts back what was there, in the opposite order."""
-
-    def __init__(self) -> None:
-        self._before: list[Patch] = []
-
-    def apply(self, runtime: Runtime) -> None:
-        """All or none."""
-        try:
-            for owner, name, value in list(patches(runtime)):
-                if vars(owner).get(name, _MISSING) is _MISSING and not hasattr(owner, name):
-                    continue  # this torch does not have it
-                self._before.append((owner, name, vars(owner).get(name, _MISSING)))
-                setattr(owner, name, value)
-        except BaseException:
-            self.undo()
-            raise
-
-    def undo(self) -> None:
-        """Torch is as it was."""
-        while self._before:
-            owner, name, value = self._before.pop()
-            if value is _MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, value)
 
 
 def _cuda(

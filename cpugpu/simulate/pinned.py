@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class HostMemory:
     """Pinned memory, for the explorer: what copies and looks have in common."""
 
-    __slots__ = ("__weakref__", "runtime")
+    __slots__ = ("__weakref__", "runtime", "shadow")
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self.shadow: Any = None  # what somebody who watches has put here
         runtime.made(self)
 
 

@@ -15,22 +15,25 @@ from stress.mutants.matrix import ALL_ENGINES, choose, head, line, make_matrix, 
 def main() -> int:
     """Put every mutant to every engine and print a line each: the seconds until it was killed, `-` if it was not.
 
+    `explore` is the explorer, whose verdict is the same each time: it also tells that a mutant is equivalent (`equiv`).
+
     The first line is the code as it is, which has to survive. The exit status is 1 if it does not, or if fewer mutants
     are killed than is asked for.
     """
     parser = argparse.ArgumentParser(prog="python -m stress.mutants", description=main.__doc__)
     parser.add_argument("mutants", nargs="*", help="names of mutants or parts (default all)")
     parser.add_argument("--device", choices=PARTS, default="sim", help="each shows mutants of its own (default sim)")
-    parser.add_argument("--engines", default=",".join(ALL_ENGINES), help="default: %(default)s")
+    parser.add_argument("--engines", help=f"default: {','.join(ALL_ENGINES['sim'])}; no explorer on an accelerator")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each mutant in each engine (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of all random choices (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once; disturbs the times (default 1)")
     parser.add_argument("--json", type=Path, default=Path("stress-report/mutants.json"), help="default: %(default)s")
     options = parser.parse_args()
-    engines = options.engines.split(",")
-    unknown = [engine for engine in engines if engine not in ALL_ENGINES]
+    known = ALL_ENGINES[options.device]
+    engines = options.engines.split(",") if options.engines is not None else known
+    unknown = [engine for engine in engines if engine not in known]
     if unknown:
-        parser.error(f"engine {unknown[0]!r} is not one of {', '.join(ALL_ENGINES)}")
+        parser.error(f"engine {unknown[0]!r} is not one of {', '.join(known)}")
     try:
         mutants = choose(options.mutants, options.device)
         device = choose_device(options.device)(options.seed).describe()

@@ -317,9 +317,8 @@ DEVICE = (
         "device",
         f"{_DEVICE}:SimulatedDevice.record",
         """
-        -event = spare if isinstance(spare, SimEvent) and spare.device_index == stream.device_index else self.event()
-        +event = spare if isinstance(spare, SimEvent) else self.event()
-         event.record(stream)
+        -event = spare if isinstance(spare, SimEvent) and spare.device_index == stream.device_index else None
+        +event = spare if isinstance(spare, SimEvent) else None
         """,
         "The spare event of a hand-off is recorded again although it belongs to another device.",
     ),

@@ -50,12 +50,16 @@ _BEAT_SECONDS, _DISTURBED_SECONDS = 0.05, 0.2
 
 @dataclass(frozen=True)
 class Kill:
-    """What an engine made of a mutant: the scenario and the outcome that gave it away, both empty if none did."""
+    """What an engine made of a mutant: the scenario and the outcome that gave it away, both empty if none did.
+
+    `proved`: of so many programs the explorer has tried every trace, all that there are for its part, and none failed.
+    """
 
     killed: bool
     seconds: float
     by: str = ""
     outcome: str = ""
+    proved: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,16 @@ from typing import Any
 
 from stress.mutants import MUTANTS, PARTS, Mutant
 from stress.mutants.engines import ENGINES, Kill
+from stress.mutants.explorer import EXPLORE
 from stress.mutants.trial import NONE, try_in_process
 
 #: What has to be killed on the simulated device, in percent: by the hammer, and by the hammer and the rules together.
+#: Of the explorer all is asked for that it can run and that is not proved to be equivalent: see `Matrix.complaints`.
 TARGETS: Mapping[tuple[str, ...], float] = {("hammer",): 90.0, ("hammer", "rules"): 95.0}
 #: The code as it is gets so many times as long as a mutant: what has to survive is worth a longer look.
 CONTROL_TIMES = 3
+#: The explorer's schedules are counted; the time only has to be enough for them on a slow machine.
+EXPLORE_TIMES = 12
 _CONTROL = Mutant(NONE, "event", "", "", "the code as it is")
 
 
@@ -25,6 +29,18 @@ class Row:
 
     mutant: Mutant
     results: dict[str, Kill] = field(default_factory=dict)
+
+    @property
+    def equivalent(self) -> bool:
+        """Has the explorer tried every trace of the programs about its part, which can show it, and none failed?"""
+        kill = self.results.get(EXPLORE)
+        return kill is not None and not kill.killed and kill.proved > 0 and not self.mutant.unexplored
+
+    @property
+    def overlooked(self) -> bool:
+        """Did it survive the explorer, and neither is equivalent nor is there a reason?"""
+        kill = self.results.get(EXPLORE)
+        return kill is not None and not (kill.killed or self.equivalent or self.mutant.unexplored)
 
 
 @dataclass
@@ -55,6 +71,9 @@ class Matrix:
             for engine, kill in self.control.results.items()
             if kill.killed
         ]
+        overlooked = [row.mutant.name for row in self.rows if row.overlooked]
+        if overlooked:
+            found.append(f"{EXPLORE} neither kills nor proves, and nobody knows why: {', '.join(overlooked)}")
         for engines, least in self.targets.items():
             if self.rows and set(engines) <= set(self.engines) and self.share(*engines) < least:
                 found.append(
@@ -95,10 +114,17 @@ def make_matrix(
     with ThreadPoolExecutor(jobs) as pool:
         tries = [
             [
-                pool.submit(try_in_process, engine, row.mutant.name, device=device, seconds=limit, seed=seed)
+                pool.submit(
+                    try_in_process,
+                    engine,
+                    row.mutant.name,
+                    device=device,
+                    seconds=seconds * _times(engine, row.mutant),
+                    seed=seed,
+                )
                 for engine in engines
             ]
-            for row, limit in zip(rows, [CONTROL_TIMES * seconds, *[seconds] * len(rows)], strict=False)
+            for row in rows
         ]
         try:
             for row, futures in zip(rows, tries, strict=True):
@@ -109,23 +135,38 @@ def make_matrix(
     return Matrix(engines, device, seconds, seed, rows[0], rows[1:])
 
 
+def _times(engine: str, mutant: Mutant) -> int:
+    if engine == EXPLORE:
+        return EXPLORE_TIMES * (3 if mutant.name == NONE else 1)  # which meets the stages of three parts
+    return CONTROL_TIMES if mutant.name == NONE else 1
+
+
 def head(engines: Sequence[str]) -> str:
     """The head of the table."""
     return f"{'mutant':33}  {'part':6}" + "".join(f"  {engine:>8}" for engine in engines) + "  killed by (outcome)"
 
 
 def line(row: Row) -> str:
-    """A line of the table: seconds until the kill, or `-` for one that survived."""
-    cells = "".join(f"  {kill.seconds:8.2f}" if kill.killed else f"  {'-':>8}" for kill in row.results.values())
+    """A line of the table: seconds until the kill, or `-` for one that survived, `equiv` for one that is no mistake."""
+    cells = "".join(f"  {_cell(row, engine):>8}" for engine in row.results)
     killer = next((kill for kill in row.results.values() if kill.killed), None)
     by = f"  {killer.by} ({killer.outcome})" if killer is not None else ""
     part = "" if row is None or row.mutant.name == NONE else row.mutant.part
     return f"{row.mutant.name:33}  {part:6}{cells}{by}".rstrip()
 
 
+def _cell(row: Row, engine: str) -> str:
+    kill = row.results[engine]
+    if kill.killed:
+        return f"{kill.seconds:.2f}"
+    if engine != EXPLORE or not row.equivalent:
+        return "-"
+    return "proved" if row.mutant.name == NONE else "equiv"
+
+
 def summary(matrix: Matrix) -> str:
     """The figures, and the survivors with their reasons."""
-    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each:"]
+    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each ({EXPLORE}: by its count of schedules):"]
     columns: list[tuple[str, ...]] = [(engine,) for engine in matrix.engines]
     if {"hammer", "rules"} <= set(matrix.engines):
         columns.append(("hammer", "rules"))
@@ -133,20 +174,29 @@ def summary(matrix: Matrix) -> str:
         share, least = matrix.share(*engines), matrix.targets.get(engines)
         target = "" if least is None else f"   (at least {least:g} % are asked for)"
         lines.append(f"  {' or '.join(engines):16} {share:5.1f} %{target}")
-    for engine in (each for each in ("hammer", "rules") if each in matrix.engines):
+    for engine in (each for each in ("hammer", "rules", EXPLORE) if each in matrix.engines):
+        listed = [row for row in matrix.rows if not row.results[engine].killed]
+        title = f"survived the {'explorer' if engine == EXPLORE else engine}"
         if engine == "rules":
-            listed = [row for row in matrix.rows if row.mutant.part == "rules" and not row.results[engine].killed]
+            listed = [row for row in listed if row.mutant.part == "rules"]
             title = "mutants of the rules that survived the rules"
-        else:
-            listed = [row for row in matrix.rows if not row.results[engine].killed]
-            title = "survived the hammer"
         lines += ["", f"{title}: {len(listed) or 'none'}"]
         for row in listed:
             others = [each for each, kill in row.results.items() if kill.killed]
             seen = f"seen by {' and '.join(others)}" if others else "seen by none"
             lines.append(f"  {row.mutant.name} ({seen}): {row.mutant.what}")
-            lines.append(f"      {row.mutant.reason or 'no reason is known'}")
+            lines.append(f"      {_why(row, engine)}")
     return "\n".join([*lines, *(f"\nFAILED: {complaint}" for complaint in matrix.complaints())])
+
+
+def _why(row: Row, engine: str) -> str:
+    """Why an engine has not killed it."""
+    if engine != EXPLORE:
+        return row.mutant.reason or "no reason is known"
+    if row.equivalent:
+        proved = f"equivalent: every trace of {row.results[engine].proved} programs was tried, and none fails"
+        return f"{proved}; {row.mutant.reason}" if row.mutant.reason else proved
+    return row.mutant.unexplored or "no reason is known"
 
 
 def choose(names: Sequence[str], device: str) -> list[Mutant]:
@@ -169,8 +219,10 @@ def _row(row: Row) -> dict[str, Any]:
         "part": mutant.part,
         "what": mutant.what,
         "reason": mutant.reason,
+        "unexplored": mutant.unexplored,
         "results": {engine: asdict(kill) for engine, kill in row.results.items()},
     }
 
 
-ALL_ENGINES = tuple(ENGINES)
+#: By device; the explorer has one of its own.
+ALL_ENGINES: Mapping[str, tuple[str, ...]] = {"sim": (*ENGINES, EXPLORE), "accelerator": tuple(ENGINES)}

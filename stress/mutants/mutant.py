@@ -34,7 +34,8 @@ class Mutant:
 
     `where` is `module:qualified.name` of a function, method or property. `patch` has whole lines of it, indented as
     they are among themselves: those behind `-` go, those behind `+` come, those behind a space stay. `what` says in one
-    sentence what is broken by it. `reason`: where an engine does not see it, why that is so.
+    sentence what is broken by it. `reason`: where an engine does not see it, why that is so. `unexplored`: why the
+    explorer cannot.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Mutant:
     patch: str
     what: str
     reason: str = ""
+    unexplored: str = ""
 
     @contextmanager
     def applied(self) -> Iterator[None]:

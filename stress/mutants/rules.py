@@ -236,7 +236,7 @@ RULES = (
         "rules",
         f"{_EVENT}.look",
         """
-        -state.pending = held and self._returned != self._generation
+        -state.pending = held and not self._returning and self._returned != self._generation
         +state.pending = held
         """,
         "double-record fires for a record that replaces what a raising wait has left.",

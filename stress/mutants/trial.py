@@ -19,6 +19,7 @@ from pathlib import Path
 
 from stress.mutants import MUTANTS
 from stress.mutants.engines import ENGINES, PATIENCE_SECONDS, Kill, Pulse, try_out
+from stress.mutants.explorer import EXPLORE, explore_mutant
 
 #: The unmutated code.
 NONE = "none"
@@ -64,7 +65,7 @@ def try_in_process(engine: str, mutant: str, *, device: str, seconds: float, see
 def main() -> None:
     """Print the verdict as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("engine", choices=(*ENGINES, EXPLORE))
     parser.add_argument("mutant")
     parser.add_argument("--device", default="sim")
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -78,15 +79,19 @@ def main() -> None:
             stack.enter_context(mutant.applied())
         pulse = Pulse()
         watch = _Watch(pulse)
-        kill = try_out(
-            options.engine,
-            None if mutant is None else mutant.part,
-            pulse,
-            device=options.device,
-            seconds=options.seconds,
-            seed=options.seed,
-            begins=watch.begins,
-        )
+        part = None if mutant is None else mutant.part
+        if options.engine == EXPLORE:
+            kill = explore_mutant(part, seconds=options.seconds, begins=watch.begins)
+        else:
+            kill = try_out(
+                options.engine,
+                part,
+                pulse,
+                device=options.device,
+                seconds=options.seconds,
+                seed=options.seed,
+                begins=watch.begins,
+            )
         _tell(kill)
         os._exit(0)  # threads that hang, and exit handlers that a mutant may have broken, are nobody's concern
 

@@ -17,7 +17,7 @@ from cpugpu.rig import Rig
 from stress.stress_asyncio import HANDED, LOST, await_twice
 
 
-@scenario(accept=HANDED, forbid=LOST, racy=True)
+@scenario(accept=HANDED, forbid=LOST, only=("no scheduler",), racy=True)
 def abandoned_wait(rig: Rig) -> str:
     """The second await is of another wait."""
     return await_twice(rig, CpuGpuEvent, keep=False)

@@ -35,7 +35,7 @@ MOMENT = 0.05
 @scenario(
     accept={"handed": "the record was made before the fork, and copied with the rest"},
     forbid={"never": "the record was made in the parent, and the child does not see it"} | CHILDREN,
-    only=("fork",),
+    only=("fork", "no scheduler"),
     racy=True,
 )
 def inherited_event(rig: Rig) -> str:

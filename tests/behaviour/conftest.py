@@ -31,7 +31,7 @@ def explore(program: Callable[[], Any], seed: int, spurious: bool = False, label
     returned: list[Any] = []
     chance = random.Random(seed)
     execution = Execution()
-    execution.spurious = spurious
+    execution.spurious = int(spurious)
     set_current(execution)
     try:
         execution.spawn("main", lambda: returned.append(program()))

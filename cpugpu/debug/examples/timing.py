@@ -19,8 +19,8 @@ class StuckDevice(HostDevice):
     def record(self, stream: Any, spare: DeviceEvent | None) -> HostEvent:
         """Block as a full queue does; this is the defect, not a synchronisation."""
         end = time.perf_counter_ns() + 260_000_000
-        while time.perf_counter_ns() < end:
-            time.sleep(0)
+        while (left := end - time.perf_counter_ns()) > 0:
+            time.sleep(left / 1e9)
         return super().record(stream, spare)
 
 

@@ -73,7 +73,8 @@ class SimulatedDevice:
         stream = self._stream(stream)
         if self.index is not None and stream.device_index != self.index:
             raise ValueError(f"{stream!r} belongs to device {stream.device_index} and this event to {self.name}")
-        event = spare if isinstance(spare, SimEvent) and spare.device_index == stream.device_index else self.event()
+        event = spare if isinstance(spare, SimEvent) and spare.device_index == stream.device_index else None
+        event = event or SimulatedDevice.event(self)  # not what a subclass puts around one: the next record takes it
         event.record(stream)
         return event
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from threading import BrokenBarrierError
 
 from cpugpu.explore.operation import READ, WRITE, Footprint, Operation
-from cpugpu.explore.standins.locks import Waiter
 from cpugpu.explore.standins.steps import deprecated, ending, resource, take, taken
+from cpugpu.explore.standins.wakes import Waiter
 
 
 class Event:

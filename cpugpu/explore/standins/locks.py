@@ -15,10 +15,11 @@ from collections.abc import Callable
 from threading import TIMEOUT_MAX
 from typing import Any, TypeAlias
 
-from cpugpu.explore.execution import OutsideExploration, Thread, current
+from cpugpu.explore.execution import Thread, current
 from cpugpu.explore.operation import READ, WRITE, Footprint, Operation, Resource
 from cpugpu.explore.standins.clock import monotonic
 from cpugpu.explore.standins.steps import deprecated, me, misuse, resource, take, touch
+from cpugpu.explore.standins.wakes import Waiter, Wake
 from cpugpu.explore.unmodelled import Unmodelled
 
 #: How deep a lock was held, and by whom; None for one that does not know.
@@ -214,15 +215,6 @@ class RLock:
         self.count, self.owner = held
 
 
-class Waiter:
-    """Somebody who waits to be notified."""
-
-    __slots__ = ("notified",)
-
-    def __init__(self) -> None:
-        self.notified = False
-
-
 class Condition:
     """Stands in for `threading.Condition`.
 
@@ -270,11 +262,7 @@ class Condition:
             misuse("cannot wait on un-acquired lock")
         waiter = self._waiter()
         held = lock.let_go()
-        spurious = _spurious()
-
-        def woken() -> bool:
-            return (waiter.notified or spurious) and lock.free()
-
+        woken = Wake(waiter, lock.free)
         try:
             got = take(Operation(f"wake {self.resource.name}", self._both, woken, timeout=_at_least_0(timeout)))
             if not got:
@@ -285,6 +273,7 @@ class Condition:
         lock.take_back(held)
         if not waiter.notified:
             self._waiters.remove(waiter)
+        woken.ended(in_time=got)
         return got
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -344,14 +333,11 @@ class Condition:
             misuse("cannot wait on un-acquired lock")
         waiter = self._waiter()
         held = self._release_save()
-        spurious = _spurious()
-
-        def woken() -> bool:
-            return waiter.notified or spurious
-
+        woken = Wake(waiter, lambda: True)
         got = take(Operation(f"wake {self.resource.name}", self._writes, woken, timeout=_at_least_0(timeout)))
+        woken.ended(in_time=got)
         self._acquire_restore(held)
-        if not got or spurious:
+        if not got or current().spurious:
             take(Operation(f"leave {self.resource.name}", self._writes))
             if not waiter.notified:
                 self._waiters.remove(waiter)
@@ -380,10 +366,3 @@ class Condition:
 
 def _at_least_0(timeout: float | None) -> float | None:
     return None if timeout is None else max(timeout, 0)
-
-
-def _spurious() -> bool:
-    try:
-        return current().spurious
-    except OutsideExploration:
-        return False

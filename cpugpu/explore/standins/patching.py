@@ -13,6 +13,7 @@ import concurrent.futures.thread
 import multiprocessing.process
 import os
 import queue
+import signal
 import socket
 import subprocess
 import threading
@@ -23,7 +24,7 @@ from concurrent.futures import _base
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from cpugpu.explore.standins import clock, earlier, events, futures, local, locks, pools, queues, threads
+from cpugpu.explore.standins import clock, earlier, events, futures, instruments, local, locks, pools, queues, threads
 from cpugpu.explore.standins.steps import logical
 from cpugpu.explore.unmodelled import Unmodelled
 
@@ -89,6 +90,7 @@ def _below() -> Iterator[Replacement]:
     yield threading, "_time", clock.monotonic
     yield queue, "time", clock.monotonic
     yield from earlier.replacements()
+    yield from instruments.replacements()
     yield concurrent.futures.thread, "_global_shutdown_lock", locks.Lock()
     yield concurrent.futures.thread, "_threads_queues", weakref.WeakKeyDictionary()
 
@@ -105,6 +107,7 @@ def _chooses(real: Callable[..., object], stand_in: Callable[..., object]) -> Ca
 _PROCESS = "a process runs beside the explorer; leave it out, or put a function in its place for the exploration"
 _RAW_THREAD = "it starts a real thread, which no scheduler holds; make a threading.Thread within the scenario"
 _SOCKET = "it blocks the one thread that the explorer has; put a queue or an event in its place for the exploration"
+_TO_A_THREAD = "there is no such thread for the system; what a handler would do, a thread of the scenario can do"
 _BLOCKING = ("accept", "connect", "recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendall", "sendto")
 
 
@@ -124,6 +127,8 @@ def _unmodelled() -> Iterator[Replacement]:
     ):
         if hasattr(owner, name):
             yield owner, name, _refuses(getattr(owner, name), f"_thread.{name.removeprefix('_')}()", _RAW_THREAD)
+    if hasattr(signal, "pthread_kill"):  # with the ident of a logical thread it crashes
+        yield signal, "pthread_kill", _refuses(signal.pthread_kill, "signal.pthread_kill()", _TO_A_THREAD)
     for name in _BLOCKING:
         yield socket.socket, name, _refuses_to_block(getattr(socket.socket, name), f"socket.{name}()")
 

@@ -10,16 +10,20 @@ The papers let no step disable another. Here steps block; so
 
 * a step that had to wait for something races with *every* earlier step that it conflicts with and that its own thread
   did not know of: the release of a lock comes between its acquisitions, and can never be the second of a race;
+* where those are not all in one order, for it waits for several things at once, it races with several of them together:
+  it may be possible before both of two writes, and not before either of them alone;
 * the next steps of those who cannot go on at the end race as well: in a deadlock they are the ones that matter;
 * whether the second step can be taken in the new place is often known from what was enabled there. Where it is not, it
-  is tried, and given up when it turns out to be impossible: such an execution is `vain`, and nothing counts as explored
-  by it. (In a wakeup tree an impossible sequence does no harm: what it would stand for is impossible as well.)
+  is tried. What has relied on it, and was not put into the wakeup tree therefore, is put there when it turns out to be
+  impossible. An execution in which nothing else is left to do then is `vain`, and nothing counts as explored by it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cpugpu.explore.execution import Actor, Key, Step
 from cpugpu.explore.happens_before import Order, conflict, race
@@ -29,11 +33,16 @@ from cpugpu.explore.run import Ending, Run
 
 @dataclass(slots=True)
 class _Branch:
-    """A step of a wakeup tree, and what is to come after it. A leaf may go on as it likes."""
+    """A step of a wakeup tree, and what is to come after it. A leaf may go on as it likes.
+
+    `tried`: it is a leaf of which it is not known whether it is possible. `otherwise`: if not, these are to be done.
+    """
 
     key: Key
     footprint: Footprint
     children: list[_Branch] = field(default_factory=list)
+    tried: bool = False
+    otherwise: list[_Put] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -45,6 +54,7 @@ class _State:
     taken: Key
     explored: bool = False  # has an execution with this step come to its end?
     footprint: Footprint = ()  # of the step
+    otherwise: list[_Put] = field(default_factory=list)  # if the step is impossible
 
 
 @dataclass(slots=True)
@@ -58,6 +68,14 @@ class _Event:
     footprint: Footprint
     index: int
     after: frozenset[int] | None = None
+
+
+class _Put(NamedTuple):
+    """A sequence for a wakeup tree, with the order that its events are of. `tried`: its end may be impossible."""
+
+    order: Order
+    sequence: list[_Event]
+    tried: bool
 
 
 class Dpor:
@@ -90,8 +108,7 @@ class Dpor:
             if state.explored:
                 state.sleep[state.taken] = state.footprint
             if state.tree:
-                branch = state.tree.pop(0)
-                state.taken, state.explored, self._ahead = branch.key, False, branch.children
+                self._next_of(state)
                 return True
             self._path.pop()
         return False
@@ -104,22 +121,52 @@ class Dpor:
             self._path[depth - 1].footprint = current.last.footprint
         if depth < len(self._path):
             actor = _find(enabled, self._path[depth].taken)
-            self._impossible = actor is None
+            if actor is None and depth == len(self._path) - 1:
+                return self._instead(self._path[depth], enabled, current)
+            self._impossible |= actor is None
             return actor
         sleep = self._inherited(depth)
-        tree = self._ahead
-        if tree:
-            actor = _find(enabled, tree[0].key)
-            if actor is None:
-                return None
-            self._ahead = tree.pop(0).children
-        else:
-            awake = [each for each in enabled if each.key not in sleep]
-            actor = current if current in awake else next(iter(awake), None)
-            if actor is None:
-                return None  # explored
-            self._ahead = []
-        self._path.append(_State(sleep, tree, actor.key))
+        tree, self._ahead = self._ahead, []
+        if not tree:
+            return self._anybody(sleep, enabled, current)
+        state = _State(sleep, tree, tree[0].key)
+        self._path.append(state)
+        self._next_of(state)
+        actor = _find(enabled, state.taken)
+        return actor if actor is not None else self._instead(state, enabled, current)
+
+    def _next_of(self, state: _State) -> None:
+        """Go on with the next branch of a state's tree."""
+        branch = state.tree.pop(0)
+        state.taken, state.explored, state.otherwise = branch.key, False, branch.otherwise
+        self._ahead = branch.children
+
+    def _instead(self, state: _State, enabled: Sequence[Actor], current: Actor | None) -> Actor | None:
+        """The step that was to be tried is impossible: do what has relied on it, or what else is left there."""
+        while True:
+            others, state.otherwise = state.otherwise, []
+            for each in others:
+                if each.sequence and not _sleeps(state, each):
+                    _insert(state.tree, each)
+            anything = next((each for each in others if not each.sequence), None)
+            if not state.tree:
+                if anything is None:
+                    self._impossible = True
+                    return None
+                self._path.pop()
+                return self._anybody(state.sleep, enabled, current)
+            if anything is not None:
+                _insert(state.tree, anything)
+            self._next_of(state)
+            actor = _find(enabled, state.taken)
+            if actor is not None:
+                return actor
+
+    def _anybody(self, sleep: dict[Key, Footprint], enabled: Sequence[Actor], current: Actor | None) -> Actor | None:
+        awake = [each for each in enabled if each.key not in sleep]
+        actor = current if current in awake else next(iter(awake), None)
+        if actor is not None:  # else all that this could lead to is explored
+            self._path.append(_State(sleep, [], actor.key))
         return actor
 
     def end(self, run: Run) -> None:
@@ -136,12 +183,14 @@ class Dpor:
         for state, step in zip(self._path, run.steps, strict=False):
             state.footprint = step.footprint
         order = Order(run.steps)
-        for second, step in enumerate(run.steps):
-            self._reverse(order, second, step.conditional)
+        for second in range(len(run.steps)):
+            self._reverse(order, second)
         for blocked in run.pending:
             actor, operation = blocked.actor, blocked.operation
+            if actor.kind == "stream" and not blocked.enabled:
+                continue  # what it waits for comes before it in every order, and has not come
             step = Step(actor, operation.label, operation.footprint, (), operation.enabled is not None)
-            self._reverse(Order([*run.steps, step]), len(run.steps), step.conditional)
+            self._reverse(Order([*run.steps, step]), len(run.steps))
 
     def _inherited(self, depth: int) -> dict[Key, Footprint]:
         if not depth:
@@ -153,12 +202,18 @@ class Dpor:
             if key != before.taken and not conflict(footprint, before.footprint)
         }
 
-    def _reverse(self, order: Order, second: int, conditional: bool) -> None:
+    def _reverse(self, order: Order, second: int) -> None:
         """Note what reverses the races of which the step `second` is the second."""
-        for first in _races(order, second, conditional):
-            state, sequence = self._path[first], _reversal(order, first, second)
-            if not any(_may_begin(order, sequence, key, footprint) for key, footprint in state.sleep.items()):
-                _insert(state.tree, order, sequence)
+        for firsts, certain in _races(order, second):
+            state = self._path[firsts[0]]
+            put = _Put(order, _reversal(order, firsts, second), tried=not certain)
+            if not _sleeps(state, put):
+                _insert(state.tree, put)
+
+
+def _sleeps(state: _State, put: _Put) -> bool:
+    """Is explored what the sequence leads to?"""
+    return any(_may_begin(put.order, put.sequence, *asleep) for asleep in state.sleep.items())
 
 
 def _find(enabled: Sequence[Actor], key: Key) -> Actor | None:
@@ -168,24 +223,50 @@ def _find(enabled: Sequence[Actor], key: Key) -> Actor | None:
     return None
 
 
-def _races(order: Order, second: int, conditional: bool) -> Iterator[int]:
-    """The steps that race with `second`, the latest first."""
+def _races(order: Order, second: int) -> Iterator[tuple[tuple[int, ...], bool]]:
+    """What `second` could come before: a step, or several at once. And is it certain that it is possible there?"""
     steps, step = order.steps, order.steps[second]
     previous, number = order.previous[second], order.number[second]
+    known = previous if previous >= 0 else step.actor.made_at - 1
+    # A stream waits for what comes before it in every order.
+    conditional = step.conditional and step.actor.kind != "stream"
+    firsts: list[int] = []
     conflicts = order.conflicts[second]
     for first in reversed(conflicts):
-        other = steps[first]
-        if order.number[first] == number or not race(other.footprint, step.footprint):
+        if order.number[first] == number or not race(steps[first].footprint, step.footprint):
             continue
-        known = previous if previous >= 0 else step.actor.made_at - 1
         if known >= 0 and order.before(first, known):
             continue
         if conditional:
-            if _waits(order, first, second) and step.actor not in other.enabled:
-                continue  # it could not be taken there
-        elif any(between > first and order.before(first, between) for between in conflicts):
-            continue  # it comes before what comes before
-        yield first
+            firsts.append(first)
+        elif not any(between > first and order.before(first, between) for between in conflicts):
+            yield (first,), True  # it does not come before what comes before
+    for together in _unordered(order, firsts):
+        first = together[0]
+        # Steps between that stay before it may make it possible, or impossible.
+        same = _waits(order, first, second) and not any(
+            first < between and not any(order.before(each, between) for each in together) for between in firsts
+        )
+        if not same:
+            yield together, False
+        elif step.actor in steps[first].enabled:
+            yield together, True
+
+
+def _unordered(order: Order, steps: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """The sets of steps none of which comes before another. `steps`: the latest first."""
+    yield from ((each,) for each in steps)
+    if all(order.before(earlier, later) for later, earlier in itertools.pairwise(steps)):
+        return  # they are all in one order
+    sets: list[tuple[int, ...]] = [(each,) for each in steps]
+    while sets:
+        sets = [
+            (earlier, *later)
+            for later in sets
+            for earlier in steps
+            if earlier < later[0] and not any(order.before(earlier, each) for each in later)
+        ]
+        yield from sets
 
 
 def _waits(order: Order, first: int, second: int) -> bool:
@@ -193,16 +274,19 @@ def _waits(order: Order, first: int, second: int) -> bool:
     return order.previous[second] < first and order.steps[second].actor.made_at <= first
 
 
-def _reversal(order: Order, first: int, second: int) -> list[_Event]:
-    """What does not come after `first`, and then `second`.
+def _reversal(order: Order, firsts: Sequence[int], second: int) -> list[_Event]:
+    """What does not come after any of `firsts`, and then `second`.
 
-    What came between the two and after `first` is left out, so that it brings nothing before `second` any more.
+    What came between and after one of them is left out, so that it brings nothing before `second` any more.
     """
     steps, previous = order.steps, order.previous[second]
-    indices = [k for k in range(first + 1, len(steps)) if k != second and not order.before(first, k)]
+    indices = [
+        k
+        for k in range(firsts[0] + 1, len(steps))
+        if k != second and not any(order.before(first, k) for first in firsts)
+    ]
     footprint = steps[second].footprint
-    conflicts = {previous, *order.conflicts[second]}
-    near = [k for k in indices if k in conflicts]
+    near = [k for k in indices if k == previous or conflict(steps[k].footprint, footprint)]
     after = frozenset(k for k in indices if any(order.before(k, its) for its in near))
     sequence = [_Event(steps[k].actor.key, steps[k].footprint, k) for k in indices]
     return [*sequence, _Event(steps[second].actor.key, footprint, second, after)]
@@ -218,18 +302,19 @@ def _may_begin(order: Order, sequence: list[_Event], key: Key, footprint: Footpr
     return not any(conflict(footprint, event.footprint) for event in sequence)
 
 
-def _insert(tree: list[_Branch], order: Order, sequence: list[_Event]) -> None:
-    """Put `sequence` into a wakeup tree, unless a branch of it leads to the same."""
-    sequence = list(sequence)
+def _insert(tree: list[_Branch], put: _Put) -> None:
+    """Put a sequence into a wakeup tree, unless a branch of it leads to the same."""
+    order, sequence = put.order, list(put.sequence)
     while sequence:
         for branch in tree:
             if _may_begin(order, sequence, branch.key, branch.footprint):
+                place = next((place for place, event in enumerate(sequence) if event.key == branch.key), None)
                 if not branch.children:
+                    if branch.tried and place is None:  # else what it is itself would be impossible, too
+                        branch.otherwise.append(put._replace(sequence=sequence))
                     return
-                for place, event in enumerate(sequence):
-                    if event.key == branch.key:
-                        del sequence[place]
-                        break
+                if place is not None:
+                    del sequence[place]
                 tree = branch.children
                 break
         else:
@@ -237,4 +322,16 @@ def _insert(tree: list[_Branch], order: Order, sequence: list[_Event]) -> None:
                 branch = _Branch(event.key, event.footprint)
                 tree.append(branch)
                 tree = branch.children
+            branch.tried = put.tried
             return
+    leaves = list(_leaves(tree))
+    if all(leaf.tried for leaf in leaves):  # it is the beginning of what may be impossible, all of it
+        leaves[0].otherwise.append(put._replace(sequence=[]))
+
+
+def _leaves(tree: Sequence[_Branch]) -> Iterator[_Branch]:
+    for branch in tree:
+        if branch.children:
+            yield from _leaves(branch.children)
+        else:
+            yield branch

@@ -1,0 +1,1 @@
+"""What a program does, seen at torch's and Python's own names, and put into the model."""

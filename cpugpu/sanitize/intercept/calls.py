@@ -1,0 +1,134 @@
+"""Streams and events under torch's names: who records, waits, synchronizes and polls."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from cpugpu.patches import Patch
+from cpugpu.sanitize.places import here
+from cpugpu.sanitize.intercept.watch import Watch
+
+
+def patches(watch: Watch) -> Iterator[Patch]:
+    """For the classes that torch has now, a real device's or a simulated one's."""
+    cuda = torch.cuda
+    classes = {cuda.Event: None}
+    if issubclass(cuda.Event, torch.Event) and hasattr(torch.Event, "__dict__") and "record" in vars(torch.Event):
+        base = torch.Event
+        if base.__module__.startswith("cpugpu"):
+            classes = {base: None}
+    for kind in classes:
+        yield kind, "record", _record(watch, kind.record)
+        yield kind, "wait", _wait(watch, kind.wait)
+        yield kind, "query", _query_event(watch, kind.query)
+        yield kind, "synchronize", _synchronize_event(watch, kind.synchronize)
+    stream = torch.Stream if torch.Stream.__module__.startswith("cpugpu") else cuda.Stream
+    yield stream, "query", _query_stream(watch, stream.query)
+    yield stream, "synchronize", _synchronize_stream(watch, stream.synchronize)
+    yield cuda, "synchronize", _synchronize_device(watch, cuda.synchronize)
+    yield torch.accelerator, "synchronize", _synchronize_device(watch, torch.accelerator.synchronize)
+
+
+def _stream_of(stream: Any) -> Any:
+    return torch.cuda.current_stream() if stream is None else stream
+
+
+def _record(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def record(self: Any, stream: Any = None) -> Any:
+        watch.enter_thread()
+        event = watch.event(self)
+        with event.lock:
+            result = original(self) if stream is None else original(self, stream)
+            watch.model.record(watch.model.me(), event, watch.stream(_stream_of(stream)), here())
+        watch.told()
+        return result
+
+    return record
+
+
+def _wait(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wait(self: Any, stream: Any = None) -> Any:
+        watch.enter_thread()
+        event = watch.event(self)
+        with event.lock:
+            result = original(self) if stream is None else original(self, stream)
+            watch.model.wait(watch.model.me(), event, watch.stream(_stream_of(stream)), here())
+        watch.told()
+        return result
+
+    return wait
+
+
+def _query_event(watch: Watch, original: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(original)
+    def query(self: Any) -> bool:
+        watch.enter_thread()
+        event = watch.event(self)
+        with event.lock:
+            done = original(self)
+            watch.model.query_event(watch.model.me(), event, done, here())
+        watch.told()
+        return done
+
+    return query
+
+
+def _synchronize_event(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def synchronize(self: Any) -> None:
+        event, model = watch.event(self), watch.model
+        with event.lock:
+            bound = model.bind_event(model.me(), event, here())
+        original(self)
+        model.reached(model.me(), bound)
+        watch.told()
+
+    return synchronize
+
+
+def _query_stream(watch: Watch, original: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(original)
+    def query(self: Any) -> bool:
+        done = original(self)
+        watch.model.query_stream(watch.model.me(), watch.stream(self), done, here())
+        watch.told()
+        return done
+
+    return query
+
+
+def _synchronize_stream(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def synchronize(self: Any) -> None:
+        model = watch.model
+        bound = model.bind_stream(model.me(), watch.stream(self), here())
+        original(self)
+        model.reached(model.me(), bound)
+        watch.told()
+
+    return synchronize
+
+
+def _synchronize_device(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def synchronize(device: Any = None) -> None:
+        model = watch.model
+        if device is None:
+            index = torch.cuda.current_device()
+        elif isinstance(device, int):
+            index = device
+        else:
+            index = torch.device(device).index
+            index = torch.cuda.current_device() if index is None else index
+        bound = model.bind_device(model.me(), f"cuda:{index}", here())
+        original(device)
+        model.reached(model.me(), bound)
+        watch.told()
+
+    return synchronize

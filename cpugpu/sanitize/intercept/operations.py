@@ -1,0 +1,85 @@
+"""What one of torch's operations does to memory: read from its schema, once an operator.
+
+A tensor argument is read, and written where the schema says so; a result that is no view of an argument is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+_aten: Any = torch.ops.aten
+
+#: Makes tensors and leaves their contents as they are.
+_EMPTY = {
+    _aten.empty.memory_format, _aten.empty_like.default, _aten.empty_strided.default, _aten.new_empty.default,
+    _aten.new_empty_strided.default,
+}  # fmt: skip
+#: Changes what a tensor is, not what its memory holds.
+_METADATA = {"as_strided_", "detach_", "set_", "squeeze_", "t_", "transpose_", "unsqueeze_", "resize_", "record_stream"}
+
+
+class Effect:
+    """What an operator does. `view`: nothing. `waits`: the host waits for the stream, for it has to know the values."""
+
+    __slots__ = ("fresh", "name", "view", "waits", "writes")
+
+    def __init__(self, func: Any) -> None:
+        schema = func._schema  # noqa: SLF001 - torch has no other way to ask
+        self.name: str = func.overloadpacket.__name__
+        self.view = (
+            func.is_view or self.name in _METADATA or func in (_aten._unsafe_view.default, _aten.lift_fresh.default)  # noqa: SLF001
+        )
+        self.writes = frozenset(
+            place
+            for place, argument in enumerate(schema.arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        )
+        self.fresh = func not in _EMPTY and any(each.alias_info is None for each in schema.returns)
+        tags = func.tags
+        self.waits = torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
+
+
+_effects: dict[Any, Effect] = {}
+
+
+def effect_of(func: Any) -> Effect:
+    """Of an operator."""
+    found = _effects.get(func)
+    if found is None:
+        found = _effects[func] = Effect(func)
+    return found
+
+
+def touched(
+    func: Any, effect: Effect, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+) -> list[tuple[torch.Tensor, bool]]:
+    """The tensors that it touches, and whether it writes to them."""
+    found: list[tuple[torch.Tensor, bool]] = []
+    writes = effect.writes
+    for place, value in enumerate(args):
+        if isinstance(value, torch.Tensor):
+            found.append((value, place in writes))
+        elif type(value) is list or type(value) is tuple:
+            _add(value, place in writes, found)
+    if kwargs:
+        for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001
+            value = kwargs.get(argument.name)
+            if value is not None:
+                _add((value,), place in writes, found)
+    if effect.fresh:
+        if isinstance(result, torch.Tensor):
+            found.append((result, True))
+        elif isinstance(result, list | tuple):
+            _add(result, True, found)
+    return found
+
+
+def _add(values: Sequence[Any], writes: bool, found: list[tuple[torch.Tensor, bool]]) -> None:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append((value, writes))
+        elif isinstance(value, list | tuple):
+            _add(value, writes, found)

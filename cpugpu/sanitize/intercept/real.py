@@ -1,0 +1,104 @@
+"""A real device: a dispatch mode in each thread sees what torch comes down to.
+
+Modes belong to a thread. Threads that are started while the program is watched get one when they begin, others when they
+first use a stream or an event; what such a thread launches before is not seen. What C++ does on its own (NCCL, a graph's
+replay, an extension's kernels) is not an operation of torch's and not seen either.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cpugpu.patches import Patch
+from cpugpu.sanitize.intercept.watch import Watch
+
+_aten: Any = torch.ops.aten
+
+
+class Mode(TorchDispatchMode):
+    """Tells `watch` of each operation of its thread, after it was launched."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        watch = self._watch
+        if watch.over:
+            return result
+        if func is _aten.copy_.default:
+            target, source = args[0], args[1]
+            if target.is_cuda or source.is_cuda:
+                non_blocking = args[2] if len(args) > 2 else kwargs.get("non_blocking", False)
+                watch.copy(target, source, non_blocking=non_blocking)
+                return result
+        elif func is _aten._to_copy.default and result.device != args[0].device:  # noqa: SLF001
+            watch.copy(result, args[0], non_blocking=kwargs.get("non_blocking", False))
+            return result
+        watch.operation(func, args, kwargs, result)
+        return result
+
+
+class Modes:
+    """The modes of all threads."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._local = threading.local()
+
+    def enter(self) -> None:
+        """See to it that the calling thread has one."""
+        if not hasattr(self._local, "mode"):
+            self._local.mode = Mode(self._watch)
+            self._local.mode.__enter__()
+
+    def leave(self) -> None:
+        """Take away the calling thread's. Those of other threads do nothing any more."""
+        mode = getattr(self._local, "mode", None)
+        if mode is not None:
+            mode.__exit__(None, None, None)
+            del self._local.mode
+
+
+def patches(watch: Watch) -> Iterator[Patch]:
+    """Where the host looks at its own memory without an operation, and what the allocator is told."""
+    for name in ("tolist", "numpy", "__array__", "__repr__"):
+        yield torch.Tensor, name, _look(watch, getattr(torch.Tensor, name))
+    yield torch.Tensor, "record_stream", _record_stream(watch, torch.Tensor.record_stream)
+    yield torch.cuda.CUDAGraph, "replay", _blind(watch, torch.cuda.CUDAGraph.replay, "the replay of a CUDA graph")
+
+
+def _look(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def look(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not self.is_cuda:
+            watch.look(self)
+        return original(self, *args, **kwargs)
+
+    return look
+
+
+def _record_stream(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def record_stream(self: torch.Tensor, stream: Any) -> None:
+        original(self, stream)
+        watch.recorded(self, stream)
+
+    return record_stream
+
+
+def _blind(watch: Watch, original: Callable[..., Any], what: str) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        watch.model.blind_spot(what)
+        return original(*args, **kwargs)
+
+    return call

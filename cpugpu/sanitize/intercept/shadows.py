@@ -1,0 +1,92 @@
+"""Which shadow a tensor has: that of its storage, and the bytes of it.
+
+A tensor on the simulated device has one with its block, pinned memory there with what makes it pinned. A real device's
+and the host's have one by the storage, for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+import torch
+
+from cpugpu.sanitize.memory import Storage
+from cpugpu.sanitize.model import Model
+from cpugpu.sanitize.places import here
+from cpugpu.sanitize.strides import Region, region
+from cpugpu.simulate.pinned import PinnedTensor
+from cpugpu.simulate.tensor import SimTensor
+
+_numbers = itertools.count(1)
+
+
+class Shadows:
+    """The shadows of all storages that are watched."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._by_storage: dict[int, Storage] = {}
+
+    def of(self, tensor: torch.Tensor, *, host: bool = False) -> tuple[Storage, Region] | None:
+        """The shadow of a tensor on a device; with `host` of one of the host too, which is watched from now on.
+
+        None for what is not watched, and what has no bytes.
+        """
+        if isinstance(tensor, SimTensor):
+            raw = tensor._raw
+            storage = tensor._block.shadow or self._block(tensor)
+        elif isinstance(tensor, PinnedTensor):
+            raw = tensor._raw
+            storage = tensor._memory.shadow
+            if storage is None:
+                storage = tensor._memory.shadow = Storage(f"pinned memory {next(_numbers)}", host=True)
+        elif tensor.is_cuda or host or self._by_storage:
+            found = self._plain(tensor, make=tensor.is_cuda or host)
+            if found is None:
+                return None
+            storage, raw = found, tensor
+        else:
+            return None
+        bytes_ = _region(raw)
+        return None if bytes_ is None else (storage, bytes_)
+
+    def _block(self, tensor: SimTensor) -> Storage:
+        block, model = tensor._block, self._model
+        storage = Storage(f"tensor {next(_numbers)}", device=str(tensor.device), size=block.memory.size)
+        pool = block.memory.pool
+        stream = getattr(pool, "default_handle", None)
+        del stream
+        block.shadow = storage
+        block.freed = lambda: model.free(model.me(), storage, here())
+        return storage
+
+    def _plain(self, tensor: torch.Tensor, *, make: bool) -> Storage | None:
+        if tensor.layout is not torch.strided or tensor.device.type == "meta":
+            return None
+        untyped = tensor.untyped_storage()
+        key = untyped._cdata  # noqa: SLF001 - the C++ object: Python objects of it come and go
+        found = self._by_storage.get(key)
+        if found is None and make:
+            on_host = not tensor.is_cuda
+            kind = "host memory" if on_host else "tensor"
+            found = self._by_storage[key] = Storage(
+                f"{kind} {next(_numbers)}", host=on_host, device="" if on_host else str(tensor.device), size=untyped.nbytes()
+            )
+            weakref.finalize(untyped, self._gone, key).atexit = False
+        return found
+
+    def _gone(self, key: int) -> None:
+        storage = self._by_storage.pop(key, None)
+        if storage is not None:
+            self._model.free(self._model.me(), storage, here())
+
+
+def _region(tensor: torch.Tensor) -> Region | None:
+    if tensor.is_contiguous():
+        size = tensor.itemsize
+        start = tensor.storage_offset() * size
+        length = tensor.numel() * size
+        return (start, start + length) if length else None
+    return region(tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.itemsize)

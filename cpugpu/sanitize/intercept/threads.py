@@ -1,0 +1,262 @@
+"""What orders CPU threads: locks, the start and the end of threads, queues, callbacks of an event loop.
+
+Conditions, events, semaphores, barriers, `queue.Queue` and futures are written in Python over locks, so the locks tell
+of all of them. What they look at without a lock is told besides: a poll that succeeds is an edge too (`Event.is_set()`,
+`Thread.is_alive()`). Locks that were made before are not seen; start before the program makes its own.
+
+The locks of this package's simulated device are none of the program's, and are left alone: they would order everything.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio.base_events
+import functools
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.intercept.watch import Watch
+from cpugpu.sanitize.model import Model, Sync
+from cpugpu.patches import Patch
+from cpugpu.sanitize.places import here
+
+#: Locks that are made here order what runs below the program.
+_OURS = ("cpugpu.device", "cpugpu.simulate", "cpugpu.sanitize", "cpugpu.debug", "logging")
+_ACTOR = "_cpugpu_actor"
+
+
+def patches(model: Model, watch: Watch) -> Iterator[Patch]:
+    """What takes the place of the names of `threading`, `queue` and `asyncio`."""
+    lock, rlock = _lock_maker(model), _rlock_maker(model)
+    yield threading, "Lock", lock
+    yield threading, "_allocate_lock", lock
+    yield threading, "RLock", rlock
+    thread = threading.Thread
+    yield thread, "start", _start(model, thread.start)
+    yield thread, "_bootstrap_inner", _bootstrap(model, watch, thread._bootstrap_inner)  # type: ignore[attr-defined]  # noqa: SLF001
+    yield thread, "join", _join(model, thread.join, thread.is_alive)
+    yield thread, "is_alive", _is_alive(model, thread.is_alive)
+    yield threading.Event, "is_set", _is_set(model, threading.Event.is_set)
+    yield threading.Event, "set", _set(model, threading.Event.set)
+    yield queue, "SimpleQueue", _simple_queue(model)
+    loop = asyncio.base_events.BaseEventLoop
+    yield loop, "call_soon_threadsafe", _call_soon(model, loop.call_soon_threadsafe)
+
+
+def _lock_maker(model: Model) -> Callable[[], Any]:
+    real = _thread.allocate_lock
+
+    class Lock:
+        """`threading.Lock`, which tells who has it after whom."""
+
+        __slots__ = ("__weakref__", "_lock", "_sync")
+
+        def __init__(self) -> None:
+            self._lock = real()
+            self._sync = Sync("a lock")
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            got = self._lock.acquire(blocking, timeout)
+            if got:
+                model.acquire(model.me(), self._sync)
+            return got
+
+        def release(self) -> None:
+            if self._lock.locked():
+                model.release(model.me(), self._sync, place=here())
+            self._lock.release()
+
+        def locked(self) -> bool:
+            return self._lock.locked()
+
+        def __enter__(self) -> bool:
+            return self.acquire()
+
+        def __exit__(self, *exc_info: object) -> None:
+            self.release()
+
+        def _at_fork_reinit(self) -> None:
+            self._lock._at_fork_reinit()  # type: ignore[attr-defined]
+
+        acquire_lock, release_lock, locked_lock = acquire, release, locked
+
+        def __repr__(self) -> str:
+            return repr(self._lock)
+
+    def make() -> Any:
+        return real() if _is_ours() else Lock()
+
+    return make
+
+
+def _rlock_maker(model: Model) -> Callable[[], Any]:
+    real: Any = _thread.RLock
+
+    class RLock(real):  # type: ignore[misc]
+        """`threading.RLock`, which tells who has it after whom."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._sync = Sync("a lock")
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            got: bool = super().acquire(blocking, timeout)
+            if got:
+                model.acquire(model.me(), self._sync)
+            return got
+
+        def release(self) -> None:
+            if self._is_owned():
+                model.release(model.me(), self._sync, place=here())
+            super().release()
+
+        def __enter__(self) -> bool:
+            return self.acquire()
+
+        def __exit__(self, *exc_info: object) -> None:
+            self.release()
+
+        def _release_save(self) -> Any:
+            model.release(model.me(), self._sync, place=here())
+            return super()._release_save()
+
+        def _acquire_restore(self, state: Any) -> None:
+            super()._acquire_restore(state)
+            model.acquire(model.me(), self._sync)
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        return real(*args, **kwargs) if _is_ours() else RLock(*args, **kwargs)
+
+    return make
+
+
+def _is_ours() -> bool:
+    frame = sys._getframe(2)  # noqa: SLF001
+    while frame is not None and frame.f_globals.get("__name__") in ("threading", "queue"):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and str(frame.f_globals.get("__name__")).startswith(_OURS)
+
+
+def _start(model: Model, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def start(self: threading.Thread) -> None:
+        setattr(self, _ACTOR, model.thread(self.name, model.me(), place=here()))
+        original(self)
+
+    return start
+
+
+def _bootstrap(model: Model, watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def bootstrap(self: threading.Thread) -> None:
+        actor: Actor | None = getattr(self, _ACTOR, None)
+        if actor is not None:
+            model.adopt(actor)
+            watch.enter_thread()
+        try:
+            original(self)
+        finally:
+            if actor is not None:
+                model.thread_ended(actor)
+
+    return bootstrap
+
+
+def _join(model: Model, original: Callable[..., None], alive: Callable[..., bool]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def join(self: threading.Thread, timeout: float | None = None) -> None:
+        original(self, timeout)
+        if not alive(self):
+            _saw_end(model, self)
+
+    return join
+
+
+def _is_alive(model: Model, original: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(original)
+    def is_alive(self: threading.Thread) -> bool:
+        alive = original(self)
+        if not alive and self.ident is not None:
+            _saw_end(model, self)
+        return alive
+
+    return is_alive
+
+
+def _saw_end(model: Model, thread: threading.Thread) -> None:
+    actor: Actor | None = getattr(thread, _ACTOR, None)
+    if actor is not None:
+        model.joined(model.me(), actor)
+
+
+def _set(model: Model, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def set_(self: threading.Event) -> None:
+        model.release(model.me(), _sync_of(self), "set() of an event", here())
+        original(self)
+
+    return set_
+
+
+def _is_set(model: Model, original: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(original)
+    def is_set(self: threading.Event) -> bool:
+        found = original(self)
+        if found:
+            model.acquire(model.me(), _sync_of(self))
+        return found
+
+    return is_set
+
+
+def _sync_of(thing: Any) -> Sync:
+    return thing.__dict__.setdefault("_cpugpu_sync", Sync("an event"))  # type: ignore[no-any-return]
+
+
+def _simple_queue(model: Model) -> type:
+    class SimpleQueue(queue.SimpleQueue):  # type: ignore[type-arg]
+        """`queue.SimpleQueue`, whose items know who has put them."""
+
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            sync = Sync("an item of a queue")
+            model.release(model.me(), sync, place=here())
+            super().put((sync, item), block, timeout)
+
+        def put_nowait(self, item: Any) -> None:
+            self.put(item)
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            sync, item = super().get(block, timeout)
+            model.acquire(model.me(), sync)
+            return item
+
+        def get_nowait(self) -> Any:
+            return self.get(block=False)
+
+    def make() -> Any:
+        return _real_simple_queue() if _is_ours() else SimpleQueue()
+
+    return make  # type: ignore[return-value]
+
+
+_real_simple_queue: Any = queue.SimpleQueue
+
+
+def _call_soon(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call_soon_threadsafe(self: Any, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        sync = Sync("a callback of an event loop")
+        model.release(model.me(), sync, place=here())
+
+        @functools.wraps(callback)
+        def called(*its: Any) -> Any:
+            model.acquire(model.me(), sync)
+            return callback(*its)
+
+        return original(self, called, *args, **kwargs)
+
+    return call_soon_threadsafe

@@ -1,0 +1,152 @@
+"""What is seen is put into the model here: operations, copies, looks of the host.
+
+`Watch` is what the interception of a simulated device (`simulated.py`), of a real one (`real.py`), of torch's streams and
+events (`calls.py`) and of threads (`threads.py`) have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from cpugpu.errors import SanitizerError
+from cpugpu.sanitize import report
+from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.events import Event
+from cpugpu.sanitize.model import Access, Model
+from cpugpu.sanitize.intercept.operations import effect_of, touched
+from cpugpu.sanitize.places import here
+from cpugpu.sanitize.intercept.shadows import Shadows
+
+_EVENT = "_cpugpu_event"
+
+
+class Watch:
+    """The model, and what the objects of the program are in it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.shadows = Shadows(model)
+        self.over = False
+        self.raises = False
+        self.enter_thread: Callable[[], None] = _nothing  # called when a thread is met that may not be watched yet
+        self._streams: dict[tuple[int, int], Actor] = {}
+
+    def recorded(self, tensor: torch.Tensor, stream: Any) -> None:
+        """`tensor.record_stream(stream)`."""
+        found = self.shadows.of(tensor)
+        if found is not None:
+            self.model.record_stream(found[0], self.stream(stream))
+
+    def told(self) -> None:
+        """After each call: raise what was found since, if that is asked for."""
+        if self.raises and self.model.findings.news:
+            finding = self.model.findings.news.popleft()
+            raise SanitizerError(report.one(finding), rule=finding.rule)
+
+    def stream(self, stream: Any) -> Actor:
+        """The actor of one of torch's streams."""
+        index, handle = stream.device_index, stream.cuda_stream
+        found = self._streams.get((index, handle))
+        if found is None:
+            blocking = bool(getattr(getattr(stream, "state", None), "blocking", False)) and handle != 0
+            found = self._streams[index, handle] = self.model.stream(f"cuda:{index}", handle, blocking=blocking)
+        return found
+
+    def current(self, index: int) -> Actor:
+        """The calling thread's current stream of a device."""
+        return self.stream(torch.cuda.current_stream(index))
+
+    def event(self, event: Any) -> Event:
+        """What the model has of one of torch's events."""
+        found: Event | None = event.__dict__.get(_EVENT)
+        if found is None:
+            found = event.__dict__.setdefault(_EVENT, Event())
+        return found
+
+    def operation(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
+        """An operation was put on the current stream of the device that its tensors are on, or done by the host."""
+        effect = effect_of(func)
+        if effect.view:
+            return
+        accesses: list[Access] = []
+        index = -1
+        for tensor, writes in touched(func, effect, args, kwargs, result):
+            found = self.shadows.of(tensor)
+            if found is not None:
+                accesses.append((*found, writes))
+            if index < 0 and tensor.is_cuda:
+                index = tensor.get_device()
+        if not accesses and index < 0:
+            return
+        model = self.model
+        if index < 0:
+            model.host_access(model.me(), accesses, effect.name, here())
+            self.told()
+            return
+        stream = self.current(index)
+        self._made(result, stream)
+        model.launch(model.me(), stream, accesses, effect.name, here())
+        if effect.waits:
+            model.synchronize_stream(model.me(), stream)
+        self.told()
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> None:
+        """A copy, of which one side at least is on a device, was put on a stream."""
+        model = self.model
+        index = source.get_device() if source.is_cuda else target.get_device()
+        stream = self.current(index)
+        host = next((each for each in (source, target) if not each.is_cuda), None)
+        lasting = host is None or (host.is_pinned() and non_blocking)
+        accesses: list[Access] = []
+        for tensor, writes in ((source, False), (target, True)):
+            found = self.shadows.of(tensor, host=lasting)
+            if found is not None:
+                accesses.append((*found, writes))
+        self._made(target, stream)
+        if host is None and source.get_device() != target.get_device():
+            self._between(source, target)
+        model.launch(model.me(), stream, accesses, "copy", here())
+        if host is not None and not (non_blocking and (host.is_pinned() or host is source)):
+            model.synchronize_stream(model.me(), stream)
+        elif host is None and source.get_device() != target.get_device():
+            self._between(target, source)
+        self.told()
+
+    def look(self, tensor: torch.Tensor, *, writes: bool = False, what: str = "a look") -> None:
+        """The host itself reads, or writes, a tensor of the host."""
+        found = self.shadows.of(tensor)
+        if found is not None:
+            self.model.host_access(self.model.me(), [(*found, writes)], what, here())
+            self.told()
+
+    def filled(self, tensor: torch.Tensor, what: str = "fill") -> None:
+        """A kernel on the current stream fills a new tensor."""
+        found = self.shadows.of(tensor)
+        if found is not None:
+            stream = self.current(tensor.get_device())
+            self._made(tensor, stream)
+            self.model.launch(self.model.me(), stream, [(*found, True)], what, here())
+
+    def _between(self, first: torch.Tensor, then: torch.Tensor) -> None:
+        """The current stream of one device waits for that of another, by an event of torch's own."""
+        model, event = self.model, Event("torch's own event")
+        model.record(model.me(), event, self.current(first.get_device()), here())
+        model.wait(model.me(), event, self.current(then.get_device()), here())
+
+    def _made(self, result: Any, stream: Actor) -> None:
+        """New memory comes from the pool of the stream that is current."""
+        if isinstance(result, torch.Tensor):
+            found = self.shadows.of(result)
+            if found is not None and found[0].stream is None and not found[0].host:
+                self.model.alloc(found[0], stream)
+        elif isinstance(result, list | tuple):
+            for each in result:
+                self._made(each, stream)
+
+
+
+def _nothing() -> None:
+    pass
