@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cpugpu.explore.execution import Actor, Key, Step
-from cpugpu.explore.operation import CAUSE, READ, Footprint, Resource
+from cpugpu.explore.operation import ORDERED, READING, Footprint, Resource
 
 
 def conflict(one: Footprint, other: Footprint) -> bool:
     """Do two steps touch one resource, and does one of them write it?"""
     for resource, access in one:
         for its, its_access in other:
-            if its.key == resource.key and (access is not READ or its_access is not READ):
+            if its.key == resource.key and (access not in READING or its_access not in READING):
                 return True
     return False
 
@@ -20,10 +20,14 @@ def conflict(one: Footprint, other: Footprint) -> bool:
 def race(one: Footprint, other: Footprint) -> bool:
     """The same, in a way in which either could be first."""
     for resource, access in one:
-        if access is CAUSE:
+        if access in ORDERED:
             continue
         for its, its_access in other:
-            if its_access is not CAUSE and its.key == resource.key and (access is not READ or its_access is not READ):
+            if (
+                its.key == resource.key
+                and its_access not in ORDERED
+                and (access not in READING or its_access not in READING)
+            ):
                 return True
     return False
 
@@ -62,14 +66,14 @@ class Order:
             writer = self._writers.get(resource.key)
             if writer is not None:
                 _join(clock, writer)
-            if access is not READ:
+            if access not in READING:
                 for reader in self._readers.get(resource.key, ()):
                     _join(clock, reader)
         while len(clock) <= number:
             clock.append(0)
         clock[number] += 1
         for resource, access in step.footprint:
-            if access is READ:
+            if access in READING:
                 self._readers.setdefault(resource.key, []).append(clock)
             else:
                 self._writers[resource.key] = clock

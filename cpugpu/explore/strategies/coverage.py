@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cpugpu.explore.execution import Key, Step
-from cpugpu.explore.operation import CAUSE, READ, WRITE, Access
+from cpugpu.explore.operation import ORDERED, READ, WRITE, Access
 from cpugpu.explore.run import Run
 
 _BITS = (1 << 64) - 1
@@ -46,7 +46,7 @@ def trace_of(steps: Sequence[Step]) -> int:
         parts = [zlib.crc32(repr(key).encode()), counts[key], zlib.crc32(step.label.encode())]
         touched: dict[object, Access] = {}
         for resource, access in step.footprint:
-            if access is not CAUSE and touched.get(resource.key) is not WRITE:
+            if access not in ORDERED and touched.get(resource.key) is not WRITE:
                 touched[resource.key] = access
         for its, access in touched.items():
             parts += (writes.get(its, 0), reads.get(its, 0) if access is WRITE else 0)
