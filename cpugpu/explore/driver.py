@@ -14,7 +14,7 @@ from cpugpu.device.simulated.model import EventState, Machine, StreamState
 from cpugpu.device.simulated.model import Operation as Work
 from cpugpu.device.simulated.objects import SimBuffer
 from cpugpu.explore.execution import Actor, Execution, Key, State, Thread
-from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
+from cpugpu.explore.operation import AFTER, CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 
 Thing: TypeAlias = "StreamState | EventState | SimBuffer"
 
@@ -43,7 +43,7 @@ class StreamActor(Thread):
         footprint: list[tuple[Resource, Access]] = [(driver.of(each), READ) for each in work.reads]
         footprint += [(driver.of(each), WRITE) for each in work.writes]
         if part == 0:
-            footprint += [(driver.done(each), CAUSE) for each in (work, *work.after)]
+            footprint += [(driver.done(work), CAUSE), *((driver.done(each), AFTER) for each in work.after)]
         if part >= len(work.parts) - 1:
             footprint.append((driver.done(work), WRITE))
         label = work.label if part == 0 else f"{work.label}, the rest"
@@ -89,6 +89,8 @@ class Scheduled:
         self._actors: dict[StreamState, StreamActor] = {}
         self._kept: list[Thing] = []  # so that identities are not used again
         self._counts: dict[str, int] = {}
+        #: Above 0 the thread whose turn it is goes on: its calls are part of the step under way.
+        self.uninterrupted = 0
 
     def __enter__(self) -> Machine:
         return self.machine
@@ -125,6 +127,11 @@ class Scheduled:
         if not self.execution.over:
             self.execution.touch(*self._accesses(reads, writes))
 
+    def asked(self, operations: Iterable[Work]) -> None:
+        """The current step has looked whether these are done."""
+        if not self.execution.over:
+            self.execution.touch(*((self.done(each), READ) for each in operations))
+
     def _accesses(self, reads: Iterable[object], writes: Iterable[object]) -> Footprint:
         return (*((self.of(each), READ) for each in reads), *((self.of(each), WRITE) for each in writes))
 
@@ -145,6 +152,9 @@ class Scheduled:
                 footprint.append((self.of(stream.device.default), READ))
         if call == "query":
             footprint += self._progress(stream, event)
+        if self.uninterrupted:  # in a hook of a backward pass, say: below it is C++ that nobody else may enter
+            self.execution.touch(*footprint)
+            return self
         self.execution.step(Operation(label, tuple(footprint)))
         if call == "query":  # while it waited for its turn, there may have come more to look at
             self.execution.touch(*self._progress(stream, event))
@@ -168,9 +178,9 @@ class Scheduled:
         """Block the calling thread until all `operations` are done. False if the clock has ended that."""
         pending = [each for each in operations if each is not None]
         if all(each.done for each in pending):
-            self.execution.touch(*((self.done(each), CAUSE) for each in pending))
+            self.execution.touch(*((self.done(each), AFTER) for each in pending))
             return True
-        access = CAUSE if timeout is None else READ
+        access = AFTER if timeout is None else READ
         footprint: Footprint = tuple((self.done(each), access) for each in pending)
         return self.execution.step(Operation("wait for the device", footprint, _all_done(pending), timeout=timeout))
 

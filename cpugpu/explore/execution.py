@@ -15,7 +15,7 @@ import greenlet
 
 from cpugpu.explore import unmodelled
 from cpugpu.explore.carriers import Carriers
-from cpugpu.explore.operation import CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
+from cpugpu.explore.operation import AFTER, CAUSE, ORDERED, READ, WRITE, Access, Footprint, Operation, Resource
 from cpugpu.explore.unmodelled import Unmodelled
 
 Key: TypeAlias = "tuple[object, ...]"
@@ -160,7 +160,7 @@ class Clock(Actor):
         self._thread = thread
         self._waits = waits
         self._deadline = execution.now + timeout
-        looks: Footprint = tuple((resource, READ) for resource, access in waits.footprint if access is not CAUSE)
+        looks: Footprint = tuple((resource, READ) for resource, access in waits.footprint if access not in ORDERED)
         self.next = Operation(f"{waits.label}: time is up", (*looks, (self.begin, CAUSE)), self._overdue)
 
     def _overdue(self) -> bool:
@@ -242,7 +242,7 @@ class Execution:
 
     def join(self, threads: Sequence[Thread]) -> None:
         """Wait until all have ended."""
-        ends: Footprint = tuple((thread.end, CAUSE) for thread in threads)
+        ends: Footprint = tuple((thread.end, AFTER) for thread in threads)
         left = list(threads)
 
         def ended() -> bool:  # looked at before each step of the others, so it is quick

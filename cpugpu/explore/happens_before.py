@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cpugpu.explore.execution import Actor, Key, Step
-from cpugpu.explore.operation import CAUSE, READ, Access, Footprint, Resource
+from cpugpu.explore.operation import ORDERED, READING, Access, Footprint, Resource
 
 
 def conflict(one: Footprint, other: Footprint) -> bool:
     """Do two steps touch one resource, and does one of them write it?"""
     for resource, access in one:
         for its, its_access in other:
-            if its.key == resource.key and (access is not READ or its_access is not READ):
+            if its.key == resource.key and (access not in READING or its_access not in READING):
                 return True
     return False
 
@@ -20,10 +20,14 @@ def conflict(one: Footprint, other: Footprint) -> bool:
 def race(one: Footprint, other: Footprint) -> bool:
     """The same, in a way in which either could be first."""
     for resource, access in one:
-        if access is CAUSE:
+        if access in ORDERED:
             continue
         for its, its_access in other:
-            if its_access is not CAUSE and its.key == resource.key and (access is not READ or its_access is not READ):
+            if (
+                its.key == resource.key
+                and its_access not in ORDERED
+                and (access not in READING or its_access not in READING)
+            ):
                 return True
     return False
 
@@ -63,12 +67,12 @@ class Order:
         for resource, access in step.footprint:
             ordered = False  # after a write, and so after all that was before that
             for its, its_access in reversed(self._touching.setdefault(resource.key, [])):
-                if access is READ and its_access is READ:
+                if access in READING and its_access in READING:
                     continue
                 conflicts.add(its)
                 if not ordered:
                     _join(clock, self.clocks[its])
-                    ordered = its_access is not READ
+                    ordered = its_access not in READING
         while len(clock) <= number:
             clock.append(0)
         clock[number] += 1

@@ -16,15 +16,21 @@ class Access(enum.IntEnum):
     """How a step touches a resource.
 
     `CAUSE` orders like a write, and can never be the other way round: what was made before it was used, a thread that
-    was started before it ran. It gives an order and no race.
+    was started before it ran. It gives an order and no race. `AFTER` reads what had to be there first, as who waits for
+    the end of a thread does: it comes after the write, without a race, and is in no order with others like it.
     """
 
     READ = 0
     WRITE = 1
     CAUSE = 2
+    AFTER = 3
 
 
-READ, WRITE, CAUSE = Access.READ, Access.WRITE, Access.CAUSE
+READ, WRITE, CAUSE, AFTER = Access.READ, Access.WRITE, Access.CAUSE, Access.AFTER
+#: Of two such accesses either may come first, and it makes no difference.
+READING = (READ, AFTER)
+#: Such an access is never the other way round.
+ORDERED = (CAUSE, AFTER)
 
 
 class Resource:

@@ -46,13 +46,21 @@ def stream(runtime: Runtime, index: int, args: Sequence[Any]) -> StreamState:
             _mark(args)
         return current
     under_way: Pass | None = getattr(runtime.local, "backward", None)
-    if under_way is None:
+    if under_way is None or current is not under_way.callers[index]:  # a hook has entered a stream of its own
         return current
     found = _stream_of(node, runtime, index)
-    if found is None or found.device.index != index:
-        found = runtime.simulator.default_stream(index).state
     _order(runtime, under_way, found, args)
     return found
+
+
+def hooks_stream(index: int) -> StreamState | None:
+    """The stream that is current in a hook which has not entered one: that of its node. None outside a pass."""
+    runtime = session.runtime()
+    under_way: Pass | None = getattr(runtime.local, "backward", None)
+    node = _current_node() if under_way is not None else None
+    if node is None or under_way is None or runtime.current(index) is not under_way.callers[index]:
+        return None
+    return _stream_of(node, runtime, index)
 
 
 def made(operation: Operation, blocks: Sequence[Any], runtime: Runtime) -> None:
@@ -107,11 +115,13 @@ def _mark_one(tensor: SimTensor) -> None:
         node.metadata[_KEY] = tensor._made_on
 
 
-def _stream_of(node: Any, runtime: Runtime, index: int) -> StreamState | None:
+def _stream_of(node: Any, runtime: Runtime, index: int) -> StreamState:
     variable = getattr(node, "variable", None)
-    if variable is not None:
-        return getattr(variable, "_accumulates_on", None)
-    return node.metadata.get(_KEY)  # type: ignore[no-any-return]
+    found: StreamState | None
+    found = node.metadata.get(_KEY) if variable is None else getattr(variable, "_accumulates_on", None)
+    if found is None or found.device.index != index:
+        return runtime.simulator.default_stream(index).state
+    return found
 
 
 def _order(runtime: Runtime, under_way: Pass, stream: StreamState, args: Sequence[Any]) -> None:

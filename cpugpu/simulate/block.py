@@ -60,6 +60,10 @@ def simulate(
             chosen = seed if seed is not None else settings.seed() or 0
             simulator = Simulator(devices, seed=chosen, latency=latency, pool=pool)
             stack.enter_context(using(SimulatedDevice(simulator)))
+        elif devices > simulator.device_count:
+            raise SimulationError(f"devices={devices}: under this runner a simulation has {simulator.device_count}")
+        else:
+            simulator.pool_size = pool
         runtime = Runtime(simulator, stand_ins)
         if runtime.scheduled:
             runtime.tensor_class, runtime.pinned_class = ExploredTensor, ExploredPinned

@@ -31,7 +31,7 @@ _GRAIN = 512
 #: A free piece is taken for anything that it is big enough for, unless that would waste more than this (kSmallSize).
 _WASTE = 1 << 20
 #: Every byte of memory that was never used: 3.4e38 as a float, and a large number as an integer.
-_UNTOUCHED = 0x7F
+UNTOUCHED = 0x7F
 #: So many layouts of a piece of memory are kept at hand.
 _LAYOUTS = 8
 
@@ -48,7 +48,7 @@ class Memory:
         self.pool = pool
         self.size = size
         self.name = name
-        self.bytes = torch.full((size,), _UNTOUCHED, dtype=torch.uint8)
+        self.bytes = torch.full((size,), UNTOUCHED, dtype=torch.uint8)
         self._flat: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[object, torch.Tensor] = {}
 
@@ -126,6 +126,7 @@ class Allocator:
     def give_back(self, memory: Memory, used_on: Iterable[StreamState]) -> None:
         """The last tensor has gone."""
         last = [stream.last for stream in used_on if stream.last is not None]
+        self.runtime.asked(last)
         self._returned.append((memory, [operation for operation in last if not operation.done]))
         self.runtime.touch(memory.pool)
 
@@ -157,6 +158,7 @@ class Allocator:
             return
         held, self._held = self._held, []
         for memory, pending in held:
+            self.runtime.asked(pending)
             if all(operation.done for operation in pending):
                 bisect.insort(self._free.setdefault(memory.pool, []), memory, key=_size)
             else:

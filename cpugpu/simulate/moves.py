@@ -16,7 +16,7 @@ import torch
 
 from cpugpu.errors import NotSimulated, SimulationError
 from cpugpu.simulate import session
-from cpugpu.simulate.memory import Layout
+from cpugpu.simulate.memory import UNTOUCHED, Layout
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.tensor import SimTensor, wrap
 
@@ -132,6 +132,7 @@ def to_host(
     size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format)
     host = torch.empty_strided(size, stride, dtype=kind)
     if non_blocking:
+        host.untyped_storage().fill_(UNTOUCHED)  # who looks too early must see the same each time
         host = pinned(host, runtime)
     copy(host, tensor, non_blocking=non_blocking)
     return host

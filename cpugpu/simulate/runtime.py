@@ -138,15 +138,24 @@ class Runtime:
     def uninterrupted(self) -> Iterator[None]:
         """Under the explorer: nobody else comes between."""
         self._uninterrupted += 1
+        if self.scheduled:
+            self.driver.uninterrupted += 1
         try:
             yield
         finally:
             self._uninterrupted -= 1
+            if self.scheduled:
+                self.driver.uninterrupted -= 1
 
     def touch(self, thing: object) -> None:
         """What is under way touches this as well."""
         if self.scheduled:
             self.driver.touch(writes=(thing,))
+
+    def asked(self, operations: Sequence[Operation]) -> None:
+        """What is under way depends on whether these are done."""
+        if self.scheduled and operations:
+            self.driver.asked(operations)
 
     def made(self, thing: Any) -> None:
         """Take note of new memory."""

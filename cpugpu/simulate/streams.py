@@ -11,7 +11,7 @@ import torch
 from cpugpu.device.simulated.model import PRIORITIES, StreamState
 from cpugpu.device.simulated.objects import SimEvent, SimStream
 from cpugpu.errors import NotSimulated, SimulationOver
-from cpugpu.simulate import session
+from cpugpu.simulate import backward, session
 from cpugpu.simulate.moves import device_of
 
 #: The handles that CUDA gives a meaning (driver_types.h): the legacy default stream, and a default stream a thread.
@@ -166,12 +166,12 @@ class Event(SimEvent):
     def record(self, stream: Any = None) -> None:
         """Capture what `stream`, or the calling thread's current stream, holds now."""
         _check(stream)
-        super().record(stream)
+        super().record(current_stream() if stream is None else stream)
 
     def wait(self, stream: Any = None) -> None:
         """Let future work of `stream`, or of the calling thread's current stream, wait for the latest capture."""
         _check(stream)
-        super().wait(stream)
+        super().wait(current_stream() if stream is None else stream)
 
     def ipc_handle(self) -> Any:
         """Refused."""
@@ -215,7 +215,9 @@ def as_cuda(stream: SimStream) -> CudaStream:
 
 def current_stream(device: Any = None) -> CudaStream:
     """The calling thread's current stream of a device."""
-    return as_cuda(session.runtime().simulator.current_stream(device_of(device).index))
+    runtime, index = session.runtime(), device_of(device).index
+    state = backward.hooks_stream(index)
+    return as_cuda(runtime.simulator.current_stream(index) if state is None else SimStream(runtime.simulator, state))
 
 
 def default_stream(device: Any = None) -> CudaStream:

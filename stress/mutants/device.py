@@ -296,7 +296,7 @@ DEVICE = (
         "device",
         f"{_SIMULATOR}.stream",
         """
-        -return streams[(turn[0] - 1) % self._pool_size]
+        -return streams[(turn[0] - 1) % self.pool_size]
         +return streams[-1]
         """,
         "From the 33rd on, every stream is the last one of the pool.",

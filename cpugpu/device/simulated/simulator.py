@@ -73,7 +73,8 @@ class Simulator:
         self._options: dict[str, Any] = {"latency": latency, "pool": pool, "driver": driver}
         machine = Machine(devices)
         self.states = machine.devices
-        self._pool_size = pool
+        #: After so many streams of one priority a device hands out the first one again.
+        self.pool_size = pool
         self._pools: dict[tuple[int, int], tuple[list[SimStream], list[int]]] = {}
         self._local = threading.local()
         #: Has any thread ever had another current stream than the default one?
@@ -138,13 +139,13 @@ class Simulator:
     def stream(self, index: int, *, priority: int = 0, blocking: bool = False) -> SimStream:
         """A stream: from the pool, unless it is to be blocking (torch's own never are)."""
         with self.driver as machine:
-            if blocking or self._pool_size is None:
+            if blocking or self.pool_size is None:
                 return self._new(machine.stream(self.states[index], blocking=blocking, priority=priority))
             streams, turn = self._pools.setdefault((index, priority), ([], [0]))
-            if len(streams) < self._pool_size:
+            if len(streams) < self.pool_size:
                 streams.append(self._new(machine.stream(self.states[index], priority=priority)))
             turn[0] += 1
-            return streams[(turn[0] - 1) % self._pool_size]
+            return streams[(turn[0] - 1) % self.pool_size]
 
     def _new(self, state: StreamState) -> SimStream:
         self.driver.made(state)

@@ -14,7 +14,7 @@ from greenlet import GreenletExit
 
 from cpugpu.explore.execution import OutsideExploration, current
 from cpugpu.explore.execution import Thread as Actor
-from cpugpu.explore.operation import CAUSE, READ, WRITE, Footprint, Operation
+from cpugpu.explore.operation import AFTER, READ, WRITE, Footprint, Operation
 from cpugpu.explore.standins.events import Event
 from cpugpu.explore.standins.steps import deprecated, ending, logical, resource, stable_hash, take
 from cpugpu.explore.standins.world import world
@@ -87,7 +87,7 @@ class Thread:
             raise RuntimeError("cannot join current thread")
         label = f"join {self._name}"
         if timeout is None:
-            take(Operation(label, ((actor.end, CAUSE),), lambda: not actor.alive))
+            take(Operation(label, ((actor.end, AFTER),), lambda: not actor.alive))
         elif timeout <= 0:
             take(Operation(label, ((actor.end, READ),)))
         else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from cpugpu.explore.execution import Actor, Step
-from cpugpu.explore.operation import CAUSE, READ, WRITE
+from cpugpu.explore.operation import ORDERED, READ, WRITE
 from cpugpu.explore.run import Run
 
 #: So many traces are remembered, which takes up to some 10 MiB.
@@ -46,7 +46,7 @@ def trace_of(steps: Sequence[Step]) -> int:
         before = last.get(actor)
         parts = [crc32(repr(actor.key).encode()) if before is None else before, crc32(label.encode())]
         for resource, access in footprint:
-            if access is not CAUSE:
+            if access not in ORDERED:
                 parts.append(writes.get(resource.key, 0))
             if access is WRITE and resource.key in reads:
                 parts.append(hash(frozenset(reads[resource.key])))

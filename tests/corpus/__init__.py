@@ -1,0 +1,1 @@
+"""Real-world snippets of PyTorch with streams and threads, each with its defect and without."""

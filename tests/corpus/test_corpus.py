@@ -1,0 +1,132 @@
+"""What is claimed of every snippet.
+
+In real time the simulator shows the defect for some seed of 50, and nothing for 1,000 without it. The explorer catches
+the defect every time, and proves that the other form is right, or finds nothing against it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from cpugpu import scenario
+from cpugpu.explore import Ending, Verdict, VerdictKind, explore
+from cpugpu.simulate import simulate
+from tests import corpus
+from tests.corpus.registry import SNIPPETS, Patience, Snippet
+
+for module in pkgutil.iter_modules(corpus.__path__):
+    if not module.name.startswith("test_"):
+        importlib.import_module(f"tests.corpus.{module.name}")
+
+SEEDS, FEW, MANY = 50, 20, 1000
+#: What `make test` gives an exploration, in seconds. Almost all need a hundredth of that.
+BUDGET = 20.0
+
+#: Snippets that capture wait for a simulator that can.
+can_capture = importlib.util.find_spec("cpugpu.simulate.graphs") is not None
+
+
+def each(snippets: Iterable[Snippet]) -> pytest.MarkDecorator:
+    """A test of each of these."""
+    return pytest.mark.parametrize(
+        "snippet",
+        [
+            pytest.param(
+                snippet,
+                id=snippet.name,
+                marks=pytest.mark.skipif(snippet.graphs and not can_capture, reason="no simulated CUDA graphs here"),
+            )
+            for snippet in snippets
+        ],
+    )
+
+
+simulated = each(snippet for snippet in SNIPPETS if not snippet.not_simulated)
+explored = each(snippet for snippet in SNIPPETS if not snippet.not_explored)
+
+
+def is_right(snippet: Snippet, seed: int, *, fixed: bool) -> bool:
+    """Run it once in real time."""
+    with simulate(snippet.devices, seed=seed, **snippet.options):  # type: ignore[arg-type]
+        return snippet.function(fixed, snippet.rounds)
+
+
+def verdict(snippet: Snippet, *, fixed: bool, strategy: str, seconds: float = BUDGET) -> Verdict:
+    """Explore it."""
+
+    @scenario(accept=[True])
+    def explored(rig: object) -> bool:
+        with simulate(snippet.devices, **snippet.options):  # type: ignore[arg-type]
+            return snippet.function(fixed, snippet.explored_rounds)
+
+    return explore(explored, seconds=seconds, strategy=strategy, seed=0)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Under the explorer nobody looks at the clock, and no schedule is kept from one exploration to the next."""
+    monkeypatch.setattr(Patience, "seconds", None)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_there_are_at_least_25_snippets() -> None:
+    assert len(SNIPPETS) >= 25
+
+
+@each(SNIPPETS)
+def test_a_snippet_has_a_story_a_hazard_and_a_tracker(snippet: Snippet) -> None:
+    assert len(snippet.function.__doc__ or "") > 80
+    assert snippet.hazards
+    assert all(1 <= hazard <= 50 for hazard in snippet.hazards)
+    assert all("#" in tracker for tracker in snippet.trackers)
+    assert snippet.trackers
+
+
+@simulated
+def test_some_seed_shows_the_defect(snippet: Snippet) -> None:
+    assert not all(is_right(snippet, seed, fixed=False) for seed in range(SEEDS))
+
+
+@simulated
+def test_no_seed_of_a_few_is_wrong_without_the_defect(snippet: Snippet) -> None:
+    assert [seed for seed in range(FEW) if not is_right(snippet, seed, fixed=True)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@simulated
+def test_no_seed_of_a_thousand_is_wrong_without_the_defect(snippet: Snippet) -> None:
+    assert [seed for seed in range(MANY) if not is_right(snippet, seed, fixed=True)] == []
+
+
+@explored
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("strategy", ["auto", "dpor"])  # what proves has to be able to catch
+def test_the_explorer_catches_the_defect(snippet: Snippet, strategy: str) -> None:
+    found = verdict(snippet, fixed=False, strategy=strategy)
+    assert found.kind is VerdictKind.FAILED, str(found)
+    assert found.failure is not None
+    expected = {"outcome": (Ending.OUTCOME, False), "deadlock": (Ending.DEADLOCK, "hang")}[snippet.explored_as]
+    assert (found.failure.kind, found.failure.outcome) == expected
+
+
+@explored
+@pytest.mark.usefixtures("patient")
+def test_the_explorer_proves_that_it_is_right_without_the_defect(snippet: Snippet) -> None:
+    proof = verdict(snippet, fixed=True, strategy="dpor")
+    assert proof.kind is VerdictKind.PROVED, str(proof)
+
+
+@pytest.mark.slow
+@explored
+@pytest.mark.usefixtures("patient")
+def test_without_reduction_the_explorer_finds_nothing_either(snippet: Snippet) -> None:
+    """Every schedule with few preemptions, then samples: reduction rests on what the snippets are said to touch."""
+    searched = verdict(snippet, fixed=True, strategy="auto", seconds=30)
+    assert searched.kind in (VerdictKind.PROVED, VerdictKind.SAMPLED), str(searched)
