@@ -161,7 +161,7 @@ class EventCalls(Core):
             return None
         version.waiters[thread.number] = waiter
         if call.kind is not Kind.QUERY or call.done:
-            event.consumed[(call.stream or thread).number] = version.number
+            event.consume(call.stream or thread, version)
         return version
 
     def _explain(self, made: Version, waiter: Waiter, clock: Clock) -> None:

@@ -93,7 +93,7 @@ class Event:
     one event and their entries are in the same order. Never over one that blocks: `synchronize` binds first.
     """
 
-    __slots__ = ("consumed", "destroyed", "device", "early", "exported", "first", "lock", "name", "number", "versions")
+    __slots__ = ("_consumed", "destroyed", "device", "early", "exported", "first", "lock", "name", "number", "versions")
 
     def __init__(self, name: str = "") -> None:
         self.number = next(_numbers)
@@ -102,10 +102,19 @@ class Event:
         self.device = ""
         self.versions: deque[Version] = deque(maxlen=VERSIONS)
         self.first: dict[int, int] = {}  # the count of each thread's first record
-        self.consumed: dict[int, int] = {}  # the number of the latest version that each actor has waited for
+        self._consumed: dict[int, tuple[Actor, int]] = {}  # by the actor's number, which may come to be another's
         self.early: list[tuple[Waiter, Clock]] = []  # waits before the first record
         self.exported: Side | None = None
         self.destroyed: Side | None = None
+
+    def consumed(self, actor: Actor) -> int:
+        """The number of the latest version that `actor` has waited for, 0 for none."""
+        who, number = self._consumed.get(actor.number, (actor, 0))
+        return number if who is actor else 0
+
+    def consume(self, actor: Actor, version: Version) -> None:
+        """`actor` has waited for it."""
+        self._consumed[actor.number] = (actor, version.number)
 
     @property
     def current(self) -> Version | None:
@@ -144,8 +153,7 @@ class Call:
     @property
     def told_of(self) -> Version | None:
         """The newest capture that the caller knows of and that whoever waits here has not waited for before."""
-        number = (self.stream or self.thread).number
-        consumed = self.event.consumed.get(number, 0)
+        consumed = self.event.consumed(self.stream or self.thread)
         for version in reversed(self.event.versions):
             if version.number <= consumed:
                 break
@@ -159,7 +167,6 @@ class Call:
         versions = self.event.versions
         if not versions or versions[0].number == 1:
             return True
-        number = (self.stream or self.thread).number
-        if self.event.consumed.get(number, 0) >= versions[0].number - 1:
+        if self.event.consumed(self.stream or self.thread) >= versions[0].number - 1:
             return True
         return not any(self.thread.clock.get(its, 0) >= count for its, count in self.event.first.items())
