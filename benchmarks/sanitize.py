@@ -119,9 +119,10 @@ def grow(times: int) -> dict[str, Any]:
     ]
 
     def run(count: int) -> None:
-        for number in range(count):
+        for number in range(count // 8):
             stream, other = streams[number & 3], streams[(number + 1) & 3]
-            model.launch(main, stream, accesses[number & 7], "mul")
+            for access in accesses:
+                model.launch(main, stream, access, "mul")
             model.record(main, event, stream)
             model.wait(main, event, other)
 

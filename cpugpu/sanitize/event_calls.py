@@ -153,7 +153,7 @@ class EventCalls(Core):
     def _bind(self, call: Call) -> Version | None:
         self.found_call(call)
         event, version, thread = call.event, call.version, call.thread
-        waiter = Waiter(thread, thread.count, call.side)
+        waiter = Waiter(thread, thread.count, call.what, call.stream, call.place)
         thread.released = True  # others may look for this call
         if version is None:
             if len(event.early) < 8:

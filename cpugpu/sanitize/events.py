@@ -13,6 +13,7 @@ import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cpugpu.sanitize.clocks import Actor, Clock
 from cpugpu.sanitize.findings import Side
@@ -46,13 +47,19 @@ class Signal:
     place: RawPlace | Place | None
 
 
-@dataclass(frozen=True)
-class Waiter:
-    """A wait that has bound a capture."""
+class Waiter(NamedTuple):
+    """A wait that has bound a capture, as the call of a thread. `stream`: the one that waits, None for the thread."""
 
     thread: Actor
     count: int
-    side: Side
+    what: str
+    stream: Actor | None
+    place: RawPlace | Place | None
+
+    @property
+    def side(self) -> Side:
+        """For a finding."""
+        return Side(self.what, place_of(self.place), self.thread.name, self.stream.name if self.stream else "")
 
 
 @dataclass(eq=False)

@@ -98,7 +98,9 @@ class Storage:
                 write = cell.write
                 if write is None or write[0] is ticket[0] or clock.get(write[0].number, 0) >= write[1]:
                     reads = cell.reads
-                    if reads is None or (type(reads) is tuple and reads[0] is ticket[0]):
+                    if reads is None or (
+                        type(reads) is tuple and (reads[0] is ticket[0] or clock.get(reads[0].number, 0) >= reads[1])
+                    ):
                         if writes:
                             cell.write = ticket
                             cell.reads = None

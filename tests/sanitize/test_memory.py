@@ -121,3 +121,25 @@ def test_neighbours_of_one_epoch_are_joined_before_any_is_forgotten() -> None:
     assert x.forgotten == 0
     model.launch(main, model.stream("cuda:0", 2), [(x, (0, 8), False)])
     assert len(model.findings) == 1
+
+
+def test_nothing_is_left_to_the_garbage_collector() -> None:
+    model = Model()
+    main, one, two = model.thread("main"), model.stream("cuda:0", 1), model.stream("cuda:0", 2)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            event, lock, x = Event(), Sync(), Storage("x", size=4)
+            model.alloc(x, one)
+            model.launch(main, one, [(x, (0, 4), True)])
+            model.record(main, event, one)
+            model.wait(main, event, two)
+            model.synchronize_event(main, event)
+            model.release(main, lock)
+            model.free(main, x)
+            model.event_destroyed(main, event)
+        del event, lock, x
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
