@@ -154,7 +154,6 @@ class EventCalls(Core):
         self.found_call(call)
         event, version, thread = call.event, call.version, call.thread
         waiter = Waiter(thread, thread.count, call.what, call.stream, call.place)
-        thread.released = True  # others may look for this call
         if version is None:
             if len(event.early) < 8:
                 event.early.append((waiter, dict(thread.clock)))

@@ -48,10 +48,13 @@ class Signal:
 
 
 class Waiter(NamedTuple):
-    """A wait that has bound a capture, as the call of a thread. `stream`: the one that waits, None for the thread."""
+    """A wait that has bound a capture, as the call of a thread, whose count was `epoch` then.
+
+    `stream` is the one that waits, None where the thread does.
+    """
 
     thread: Actor
-    count: int
+    epoch: int
     what: str
     stream: Actor | None
     place: RawPlace | Place | None

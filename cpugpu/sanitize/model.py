@@ -51,13 +51,12 @@ class Sync:
     the first are taken to be after those who put the second.
     """
 
-    __slots__ = ("clock", "name", "owner", "taken")
+    __slots__ = ("clock", "known_to", "name")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.clock: Clock = {}
-        self.owner: Actor | None = None  # the only one whose releases are in `clock`
-        self.taken: Actor | None = None  # it knows all of `clock`
+        self.known_to: Actor | None = None  # one that knows all of `clock`
 
 
 class Model(EventCalls):
@@ -222,25 +221,24 @@ class Model(EventCalls):
     @entry
     def release(self, thread: Actor, sync: Sync, what: str = "", place: _Where = None) -> None:
         """`thread` gives back the lock, sets the flag, puts the item. Before it does."""
-        if sync.owner is thread or sync.taken is thread or not sync.clock:
+        if sync.known_to is thread or not sync.clock:
             sync.clock = snapshot(thread)
-            sync.owner = thread
+            sync.known_to = thread
         else:
             merged = dict(sync.clock)
             for number, count in snapshot(thread).items():
                 if merged.get(number, 0) < count:
                     merged[number] = count
             sync.clock = merged
-            sync.owner = None
-        sync.taken = thread if sync.owner is thread else None
+            sync.known_to = None
         thread.signal = Signal(thread.count, what or f"release of {sync.name}", place)
 
     @entry
     def acquire(self, thread: Actor, sync: Sync) -> None:
         """`thread` has taken the lock, seen that the flag is set, got the item. After it has."""
-        if sync.owner is not thread:
+        if sync.known_to is not thread:
             join(thread, sync.clock)
-            sync.taken = thread
+            sync.known_to = thread
 
     # The rest
 

@@ -95,6 +95,7 @@ def dense(seed: int) -> list[Op]:
     rng = random.Random(seed)
     regions = rng.sample(range(len(REGIONS)), rng.choice([1, 2, 5]))
     names = [*rng.sample(NAMES, 5), "launch", "host", rng.choice(["record", "wait"])]
+    names += ["release", "acquire"] * rng.randrange(4)
     regions += [rng.randrange(24)]
     return [
         (rng.choice(names), rng.randrange(THREADS), rng.randrange(24), rng.choice(regions), rng.randrange(4) // 3)
