@@ -14,8 +14,10 @@ Order comes from these calls alone, never from a clock on the wall:
   after it. `synchronize_...` are both at once; `query_...` are for polls, and their success is an edge;
 * `release` and `acquire`: a lock given back and taken, a flag set and seen, an item put and got.
 
-Thread-safe: one lock, which is never held while foreign code runs. What a finalizer or a signal handler enters in the
-midst of a call of the same thread is put off until that call is made.
+Thread-safe: one lock, which is held neither over a driver's call nor over a function of the program. What a finalizer
+or a signal handler enters in the midst of a call of the same thread is put off until that call is made. (A garbage
+collection may come while it is held. A `__del__` that then waits for a lock of the program's, whose holder wants this
+one, would wait for ever, as with any lock in Python.)
 
 Limits. What threads tell each other without a `Sync`, by a plain attribute under the GIL, is no edge. Of each location
 the first race is reported surely, as by FastTrack; later ones may be. A synchronize with a blocking stream covers what
@@ -123,7 +125,10 @@ class Model(EventCalls):
     def launch(
         self, thread: Actor, stream: Actor, accesses: Iterable[Access], what: str = "", place: _Where = None
     ) -> Ticket | None:
-        """`thread` puts an operation on `stream` that does that to memory. Its ticket; None if it was put off."""
+        """`thread` puts an operation on `stream` that does that to memory. Its ticket; None if it was put off.
+
+        `accesses` is a list or a tuple, for the lock is held while it is looked through.
+        """
         with self.lock:
             if self.inside:
                 self.deferred.append(lambda: self.launch(thread, stream, accesses, what, place))
