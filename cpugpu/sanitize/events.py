@@ -151,6 +151,20 @@ class Call:
     capturing: str = ""
 
     @property
+    def is_steady(self) -> bool:
+        """Is it so ordinary that no rule can be broken? A short cut for the usual case; tests hold it to the rules."""
+        version, event, stream = self.version, self.event, self.stream
+        if event.destroyed is not None or self.capturing or self.kind is Kind.DESTROY:
+            return False
+        if self.made is not None:
+            if stream is None or (event.device and event.device != stream.device):
+                return False
+            return version is None or self.made.covers(version)
+        if version is None or version.capture is not None or (stream is not None and stream.capture is not None):
+            return False
+        return version.known_to(self.thread)
+
+    @property
     def what(self) -> str:
         """The call in words."""
         return f"{self.kind.value} of {self.event.name}"

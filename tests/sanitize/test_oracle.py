@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpugpu.sanitize import Event, Model, Place, Storage, Sync
+from cpugpu.sanitize.events import Call
 from cpugpu.sanitize.memory import Race
+from cpugpu.sanitize.registry import broken_by_call
 from cpugpu.sanitize.strides import Strided
 from tests.sanitize import oracle
 from tests.sanitize.oracle import EVENTS, NAMES, REGIONS, STORAGES, STREAMS, SYNCS, THREADS, Op, Oracle
@@ -28,6 +30,11 @@ class Watched(Model):
     def __init__(self) -> None:
         super().__init__()
         self.races: list[Race] = []
+
+    def found_call(self, call: Call) -> None:
+        if call.is_steady:
+            assert broken_by_call(call) == []
+        super().found_call(call)
 
     def found_races(self, races: list[Race]) -> None:
         self.races += races

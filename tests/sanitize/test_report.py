@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -147,3 +148,8 @@ def test_a_place_is_the_programs_own_at_any_depth() -> None:
     assert place.file == __file__
     assert place.function.endswith("deep")
     assert place_of(None) is UNKNOWN
+
+
+def test_this_half_needs_no_torch() -> None:
+    code = "import cpugpu.sanitize as s, sys; s.here(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
