@@ -91,8 +91,9 @@ class Storage:
     def touch(self, region: Region, ticket: Ticket, clock: Clock, writes: bool) -> list[Race] | None:
         """An access, by somebody with that clock. What it races with."""
         cells = self._cells
-        if len(cells) == 1 and not self._strided and type(region) is tuple:
-            cell = cells[0]
+        if cells and not self._strided and type(region) is tuple:
+            # Below 0 is the last one, and does not begin there.
+            cell = cells[0 if len(cells) == 1 else bisect_right(self._starts, region[0]) - 1]
             if cell.start == region[0] and cell.stop == region[1]:
                 # The usual case, spelt out: the same actor again, or one that knows of the last write.
                 write = cell.write
