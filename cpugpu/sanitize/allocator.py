@@ -7,7 +7,8 @@ stream that was told of by `record_stream` is waited for; any other one that may
 
 So what matters is an access of another stream that neither the pool's stream nor the freeing thread knows of at the
 free, and that whoever first uses memory made in that pool afterwards does not know of either. It need not be the same
-address: which of the free blocks a tensor gets is the allocator's choice. It has to fit, though.
+address: which of the free blocks a tensor gets is the allocator's choice. It has to fit, though, and blocks of up to
+1 MiB are kept apart from larger ones. (Private pools of graphs are not modelled.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cpugpu.sanitize.places import Place, RawPlace
 #: So many accesses a pool are remembered, the newest ones.
 MOST_FREED = 256
 _GRAIN = 512  # kMinBlockSize
+_SMALL = 1 << 20  # kSmallSize
 
 
 @dataclass(eq=False)
@@ -53,8 +55,12 @@ class Pools:
         if len(pending) < len(freed):
             freed.clear()
             freed.extend(pending)
-        size = -(-storage.size // _GRAIN) * _GRAIN
-        storage.suspects = [each for each in pending if size <= -(-each.size // _GRAIN) * _GRAIN]
+        size = _rounded(storage.size)
+        storage.suspects = [
+            each
+            for each in pending
+            if size <= _rounded(each.size) and (size <= _SMALL) == (_rounded(each.size) <= _SMALL)
+        ]
 
     def freed(self, storage: Storage, thread: Actor, place: RawPlace | Place | None) -> None:
         """A block went back."""
@@ -74,3 +80,7 @@ class Pools:
         for ticket, writes in latest.values():
             pool = self._freed.setdefault(stream, deque(maxlen=MOST_FREED))
             pool.append(Freed(storage.name, storage.size, ticket, writes, thread, place))
+
+
+def _rounded(size: int) -> int:
+    return max(_GRAIN, -(-size // _GRAIN) * _GRAIN)

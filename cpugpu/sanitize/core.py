@@ -52,6 +52,8 @@ class Core:
 
     def found_call(self, call: Call) -> None:
         """Check a call on an event."""
+        if call.is_steady:
+            return
         for name, broken in broken_by_call(call):
             self._add(name, call.event.name, call.side, broken)
 

@@ -153,15 +153,14 @@ class EventCalls(Core):
     def _bind(self, call: Call) -> Version | None:
         self.found_call(call)
         event, version, thread = call.event, call.version, call.thread
-        waiter = Waiter(thread, thread.count, call.side)
-        thread.released = True  # others may look for this call
+        waiter = Waiter(thread, thread.count, call.what, call.stream, call.place)
         if version is None:
             if len(event.early) < 8:
                 event.early.append((waiter, dict(thread.clock)))
             return None
         version.waiters[thread.number] = waiter
         if call.kind is not Kind.QUERY or call.done:
-            event.consumed[(call.stream or thread).number] = version.number
+            event.consume(call.stream or thread, version)
         return version
 
     def _explain(self, made: Version, waiter: Waiter, clock: Clock) -> None:

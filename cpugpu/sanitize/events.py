@@ -13,6 +13,7 @@ import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cpugpu.sanitize.clocks import Actor, Clock
 from cpugpu.sanitize.findings import Side
@@ -46,13 +47,22 @@ class Signal:
     place: RawPlace | Place | None
 
 
-@dataclass(frozen=True)
-class Waiter:
-    """A wait that has bound a capture."""
+class Waiter(NamedTuple):
+    """A wait that has bound a capture, as the call of a thread, whose count was `epoch` then.
+
+    `stream` is the one that waits, None where the thread does.
+    """
 
     thread: Actor
-    count: int
-    side: Side
+    epoch: int
+    what: str
+    stream: Actor | None
+    place: RawPlace | Place | None
+
+    @property
+    def side(self) -> Side:
+        """For a finding."""
+        return Side(self.what, place_of(self.place), self.thread.name, self.stream.name if self.stream else "")
 
 
 @dataclass(eq=False)
@@ -93,7 +103,7 @@ class Event:
     one event and their entries are in the same order. Never over one that blocks: `synchronize` binds first.
     """
 
-    __slots__ = ("consumed", "destroyed", "device", "early", "exported", "first", "lock", "name", "number", "versions")
+    __slots__ = ("_consumed", "destroyed", "device", "early", "exported", "first", "lock", "name", "number", "versions")
 
     def __init__(self, name: str = "") -> None:
         self.number = next(_numbers)
@@ -102,10 +112,19 @@ class Event:
         self.device = ""
         self.versions: deque[Version] = deque(maxlen=VERSIONS)
         self.first: dict[int, int] = {}  # the count of each thread's first record
-        self.consumed: dict[int, int] = {}  # the number of the latest version that each actor has waited for
+        self._consumed: dict[int, tuple[Actor, int]] = {}  # by the actor's number, which may come to be another's
         self.early: list[tuple[Waiter, Clock]] = []  # waits before the first record
         self.exported: Side | None = None
         self.destroyed: Side | None = None
+
+    def consumed(self, actor: Actor) -> int:
+        """The number of the latest version that `actor` has waited for, 0 for none."""
+        who, number = self._consumed.get(actor.number, (actor, 0))
+        return number if who is actor else 0
+
+    def consume(self, actor: Actor, version: Version) -> None:
+        """`actor` has waited for it."""
+        self._consumed[actor.number] = (actor, version.number)
 
     @property
     def current(self) -> Version | None:
@@ -132,6 +151,20 @@ class Call:
     capturing: str = ""
 
     @property
+    def is_steady(self) -> bool:
+        """Is it so ordinary that no rule can be broken? A short cut for the usual case; tests hold it to the rules."""
+        version, event, stream = self.version, self.event, self.stream
+        if event.destroyed is not None or self.capturing or self.kind is Kind.DESTROY:
+            return False
+        if self.made is not None:
+            if stream is None or (event.device and event.device != stream.device):
+                return False
+            return version is None or self.made.covers(version)
+        if version is None or version.capture is not None or (stream is not None and stream.capture is not None):
+            return False
+        return version.known_to(self.thread)
+
+    @property
     def what(self) -> str:
         """The call in words."""
         return f"{self.kind.value} of {self.event.name}"
@@ -144,8 +177,7 @@ class Call:
     @property
     def told_of(self) -> Version | None:
         """The newest capture that the caller knows of and that whoever waits here has not waited for before."""
-        number = (self.stream or self.thread).number
-        consumed = self.event.consumed.get(number, 0)
+        consumed = self.event.consumed(self.stream or self.thread)
         for version in reversed(self.event.versions):
             if version.number <= consumed:
                 break
@@ -159,7 +191,6 @@ class Call:
         versions = self.event.versions
         if not versions or versions[0].number == 1:
             return True
-        number = (self.stream or self.thread).number
-        if self.event.consumed.get(number, 0) >= versions[0].number - 1:
+        if self.event.consumed(self.stream or self.thread) >= versions[0].number - 1:
             return True
         return not any(self.thread.clock.get(its, 0) >= count for its, count in self.event.first.items())

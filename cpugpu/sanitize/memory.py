@@ -91,14 +91,17 @@ class Storage:
     def touch(self, region: Region, ticket: Ticket, clock: Clock, writes: bool) -> list[Race] | None:
         """An access, by somebody with that clock. What it races with."""
         cells = self._cells
-        if len(cells) == 1 and not self._strided and type(region) is tuple:
-            cell = cells[0]
+        if cells and not self._strided and type(region) is tuple:
+            # Below 0 is the last one, and does not begin there.
+            cell = cells[0 if len(cells) == 1 else bisect_right(self._starts, region[0]) - 1]
             if cell.start == region[0] and cell.stop == region[1]:
                 # The usual case, spelt out: the same actor again, or one that knows of the last write.
                 write = cell.write
                 if write is None or write[0] is ticket[0] or clock.get(write[0].number, 0) >= write[1]:
                     reads = cell.reads
-                    if reads is None or (type(reads) is tuple and reads[0] is ticket[0]):
+                    if reads is None or (
+                        type(reads) is tuple and (reads[0] is ticket[0] or clock.get(reads[0].number, 0) >= reads[1])
+                    ):
                         if writes:
                             cell.write = ticket
                             cell.reads = None
@@ -148,8 +151,7 @@ class Storage:
         index = max(0, bisect_right(self._starts, region.start) - 1)
         while index < len(cells) and cells[index].start < region.stop:
             cell = cells[index]
-            if self._meets((cell.start, cell.stop), region):
-                self._check(cell, ticket, clock, writes, races, _common(region, (cell.start, cell.stop)))
+            self._check_if_met(cell, (cell.start, cell.stop), region, ticket, clock, writes, races)
             index += 1
         own = self._strided.get(region)
         if own is None:
@@ -164,15 +166,28 @@ class Storage:
 
     def _against_strided(self, region: Region, ticket: Ticket, clock: Clock, writes: bool, races: list[Race]) -> None:
         for other, cell in list(self._strided.items()):
-            if self._meets(region, other):
-                self._check(cell, ticket, clock, writes, races, _common(region, other))
-                if writes and other is not region and other != region and covers(region, other):
-                    del self._strided[other]
+            self._check_if_met(cell, other, region, ticket, clock, writes, races)
+            if writes and other != region and covers(region, other):
+                del self._strided[other]
 
-    def _meets(self, one: Region, other: Region) -> bool:
-        found = overlap(one, other)
-        self.forgotten += found is None
-        return bool(found)
+    def _check_if_met(
+        self,
+        cell: Cell,
+        its: Region,
+        region: Region,
+        ticket: Ticket,
+        clock: Clock,
+        writes: bool,
+        races: list[Race],
+    ) -> None:
+        """Check a cell that may have bytes in common. That is looked into only where something is not in order."""
+        found: list[Race] = []
+        self._check(cell, ticket, clock, writes, found, _common(region, its))
+        if found:
+            met = overlap(region, its)
+            self.forgotten += met is None
+            if met:
+                races += found
 
     def _check(
         self,

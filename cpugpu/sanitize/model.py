@@ -14,8 +14,10 @@ Order comes from these calls alone, never from a clock on the wall:
   after it. `synchronize_...` are both at once; `query_...` are for polls, and their success is an edge;
 * `release` and `acquire`: a lock given back and taken, a flag set and seen, an item put and got.
 
-Thread-safe: one lock, which is never held while foreign code runs. What a finalizer or a signal handler enters in the
-midst of a call of the same thread is put off until that call is made.
+Thread-safe: one lock, which is held neither over a driver's call nor over a function of the program. What a finalizer
+or a signal handler enters in the midst of a call of the same thread is put off until that call is made. (A garbage
+collection may come while it is held. A `__del__` that then waits for a lock of the program's, whose holder wants this
+one, would wait for ever, as with any lock in Python.)
 
 Limits. What threads tell each other without a `Sync`, by a plain attribute under the GIL, is no edge. Of each location
 the first race is reported surely, as by FastTrack; later ones may be. A synchronize with a blocking stream covers what
@@ -51,13 +53,12 @@ class Sync:
     the first are taken to be after those who put the second.
     """
 
-    __slots__ = ("clock", "name", "owner", "taken")
+    __slots__ = ("clock", "known_to", "name")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.clock: Clock = {}
-        self.owner: Actor | None = None  # the only one whose releases are in `clock`
-        self.taken: Actor | None = None  # it knows all of `clock`
+        self.known_to: Actor | None = None  # one that knows all of `clock`
 
 
 class Model(EventCalls):
@@ -124,7 +125,10 @@ class Model(EventCalls):
     def launch(
         self, thread: Actor, stream: Actor, accesses: Iterable[Access], what: str = "", place: _Where = None
     ) -> Ticket | None:
-        """`thread` puts an operation on `stream` that does that to memory. Its ticket; None if it was put off."""
+        """`thread` puts an operation on `stream` that does that to memory. Its ticket; None if it was put off.
+
+        `accesses` is a list or a tuple, for the lock is held while it is looked through.
+        """
         with self.lock:
             if self.inside:
                 self.deferred.append(lambda: self.launch(thread, stream, accesses, what, place))
@@ -222,25 +226,24 @@ class Model(EventCalls):
     @entry
     def release(self, thread: Actor, sync: Sync, what: str = "", place: _Where = None) -> None:
         """`thread` gives back the lock, sets the flag, puts the item. Before it does."""
-        if sync.owner is thread or sync.taken is thread or not sync.clock:
+        if sync.known_to is thread or not sync.clock:
             sync.clock = snapshot(thread)
-            sync.owner = thread
+            sync.known_to = thread
         else:
             merged = dict(sync.clock)
             for number, count in snapshot(thread).items():
                 if merged.get(number, 0) < count:
                     merged[number] = count
             sync.clock = merged
-            sync.owner = None
-        sync.taken = thread if sync.owner is thread else None
+            sync.known_to = None
         thread.signal = Signal(thread.count, what or f"release of {sync.name}", place)
 
     @entry
     def acquire(self, thread: Actor, sync: Sync) -> None:
         """`thread` has taken the lock, seen that the flag is set, got the item. After it has."""
-        if sync.owner is not thread:
+        if sync.known_to is not thread:
             join(thread, sync.clock)
-            sync.taken = thread
+            sync.known_to = thread
 
     # The rest
 

@@ -134,7 +134,7 @@ def record_over_unconsumed(call: Call) -> Broken | None:
     if old is None or new is None or new.covers(old):
         return None
     for waiter in old.waiters.values():
-        if not call.thread.knows(waiter.thread, waiter.count):
+        if not call.thread.knows(waiter.thread, waiter.epoch):
             return Broken(
                 f"nothing orders {call.thread.name}'s record on {new.stream.name} after {waiter.thread.name}'s wait:"
                 f" had it come first, the wait would not wait for {old.stream.name}",
