@@ -205,5 +205,31 @@ class graph:  # noqa: N801 - its name
         self.stream_ctx.__exit__(*exc_info)
 
 
+class Graph(CUDAGraph):
+    """`torch.accelerator.Graph`: `with stream, graph:` captures."""
+
+    def __init__(
+        self, keep_graph: bool = False, *, pool: Handle | None = None, capture_error_mode: str = "default"
+    ) -> None:
+        super().__init__(keep_graph)
+        self.graph_pool = pool
+        self.capture_error_mode = capture_error_mode
+
+    def capture_begin(self, *args: Any, **kwargs: Any) -> None:
+        """From now on what is enqueued on the current stream goes into this graph."""
+        mode = "global" if self.capture_error_mode == "default" else self.capture_error_mode
+        super().capture_begin(*args, **{"pool": self.graph_pool, "capture_error_mode": mode, **kwargs})
+
+    def __enter__(self) -> None:
+        torch.accelerator.synchronize()
+        if torch.compiler.config.force_cudagraph_gc:
+            gc.collect()
+        torch.accelerator.empty_cache()
+        self.capture_begin()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.capture_end()
+
+
 def _current(runtime: Runtime) -> SimStream:
     return runtime.simulator.current_stream(runtime.simulator.current_index)

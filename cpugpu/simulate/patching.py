@@ -38,6 +38,7 @@ def patches() -> Iterator[Patch]:
         yield module, "graph", graphs.graph
         yield module, "graph_pool_handle", graphs.graph_pool_handle
         yield module, "is_current_stream_capturing", graphs.is_current_stream_capturing
+    yield torch.accelerator, "Graph", graphs.Graph
     yield torch, "Stream", streams.Stream
     yield torch, "Event", streams.Event
     for name, value in {

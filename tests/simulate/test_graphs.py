@@ -155,11 +155,14 @@ def test_random_numbers_are_drawn_anew_at_each_replay(simulated: Any) -> None:
 
     graph, tensors = captured(work)
     seen = []
-    for _ in range(2):
+    for seed in (1, None, 1):
+        if seed is not None:
+            torch.manual_seed(seed)
         graph.replay()
         seen.append([each.tolist() for each in tensors])
-    for first, second in zip(*seen, strict=True):
+    for first, second, third in zip(*seen, strict=True):
         assert first != second
+        assert first == third  # the seed decides, as in eager mode
         assert len(set(first)) > 1
 
 
@@ -424,6 +427,22 @@ def test_a_graph_is_captured_once_until_it_is_reset(simulated: Any) -> None:
         torch.cuda.synchronize()
         graph.replay()
         assert x.tolist() == [10] * 4
+
+
+@pytest.mark.skipif(not hasattr(torch.accelerator, "Graph"), reason="this torch has no torch.accelerator.Graph")
+def test_a_graph_of_the_accelerator_is_a_context(simulated: Any) -> None:
+    x = torch.zeros(4, device="cuda")
+    stream, graph = torch.Stream(), torch.accelerator.Graph()
+    with stream, graph:
+        x += 1
+    again = torch.accelerator.Graph(pool=graph.pool(), capture_error_mode="relaxed")
+    with stream, again:
+        assert torch.cuda.default_stream().query()
+        x += 10
+    graph.replay()
+    again.replay()
+    assert x.tolist() == [11] * 4
+    assert again.pool() == graph.pool()
 
 
 def test_a_graph_does_not_outlive_its_simulation() -> None:
