@@ -158,10 +158,11 @@ def copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> N
             _from_host(target, source, non_blocking=non_blocking)
         elif target._block.index == source._block.index:
             runtime = target._runtime
-            stream = runtime.current(target._block.index)
-            runtime.launch(
+            stream = backward.stream(runtime, target._block.index, (target, source))
+            moved = runtime.launch(
                 stream, "copy", partial(target._raw.copy_, source._raw), (source._block.memory,), (target._block.memory,)
             )
+            backward.filled(moved, (target._block.memory,), runtime)
         else:
             _between(target, source)
     else:
@@ -229,3 +230,6 @@ def _layout(tensor: torch.Tensor, dtype: torch.dtype, memory_format: Any) -> Lay
         return tensor.shape, tensor.stride(), dtype
     like = torch.empty_like(tensor, device="meta", memory_format=memory_format or torch.preserve_format)
     return like.shape, like.stride(), dtype
+
+
+from cpugpu.simulate import backward  # noqa: E402 - it needs the tensors, which need this

@@ -496,6 +496,21 @@ def test_a_whole_training_step_in_a_graph_is_the_step_on_the_cpu(simulated: Any)
         assert torch.equal(ours.cpu(), theirs)
 
 
+def test_a_backward_pass_in_a_graph_takes_no_notice_of_another_device() -> None:
+    with simulate(devices=2, seed=1):
+        other = torch.ones(4, device="cuda:1")
+        weight, x = torch.ones(4, device="cuda", requires_grad=True), torch.ones(4, device="cuda")
+
+        def step() -> None:
+            (weight * x).sum().backward()
+
+        graph, _ = captured(step)
+        x.fill_(3)
+        graph.replay()
+        assert weight.grad.tolist() == [3] * 4
+        assert other.tolist() == [1] * 4
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_make_graphed_callables_gives_the_gradients_of_the_plain_module(seed: int) -> None:
     with simulate(seed=seed):
@@ -512,6 +527,26 @@ def test_make_graphed_callables_gives_the_gradients_of_the_plain_module(seed: in
             assert torch.equal(ours.grad.cpu(), theirs.grad)
             for a, b in zip(module.parameters(), plain.parameters(), strict=True):
                 assert torch.equal(a.grad.cpu(), b.grad)
+
+
+def test_a_gradient_that_a_replay_makes_is_waited_for_where_it_is_used() -> None:
+    """The graphed part ran on a side stream, so its backward replay does; what comes before it is on another one."""
+
+    def program() -> Any:
+        sample = torch.zeros(3, 4, device="cuda", requires_grad=True)
+        graphed = torch.cuda.make_graphed_callables(network().cuda(), (sample,))
+        x, side = torch.ones(3, 4, device="cuda", requires_grad=True), torch.cuda.Stream()
+        doubled = x * 2
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            y = graphed(doubled).sum()
+        torch.cuda.current_stream().wait_stream(side)
+        y.backward()
+        return x.grad.tolist()
+
+    plain = torch.ones(3, 4, requires_grad=True)
+    network()(plain * 2).sum().backward()
+    assert results_of_seeds(program, 10) == [plain.grad.tolist()] * 10
 
 
 # -- the explorer
