@@ -32,6 +32,8 @@ class Pass:
     def __init__(self, runtime: Runtime) -> None:
         simulator = runtime.simulator
         self.callers = [runtime.current(index) for index in range(simulator.device_count)]
+        if any(stream.capture is not None for stream in self.callers):  # a graph waits for nothing else
+            self.callers = [stream for stream in self.callers if stream.capture is not None]
         self.first = [stream.last for stream in self.callers]
         self.streams: set[StreamState] = set()  # that it has used
         self.made: dict[int, Operation] = {}  # what has filled a gradient, by the memory
@@ -70,6 +72,14 @@ def made(operation: Operation, blocks: Sequence[Any], runtime: Runtime) -> None:
         for block in blocks:
             if block is not None:
                 under_way.made[id(block.memory)] = operation
+
+
+def filled(operation: Operation, memories: Sequence[object], runtime: Runtime) -> None:
+    """As `made`, for memory that is there already: a graph's."""
+    under_way: Pass | None = getattr(runtime.local, "backward", None)
+    if under_way is not None:
+        for memory in memories:
+            under_way.made[id(memory)] = operation
 
 
 def double(original: Callable[..., Any]) -> Callable[..., Any]:

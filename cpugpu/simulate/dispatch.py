@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from cpugpu.device.simulated.graph import Renewed
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import backward, moves
 from cpugpu.simulate.memory import Block
@@ -141,6 +142,9 @@ def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if func not in _EMPTY:
         writes = [block.memory for block in blocks if block is not None]
         kernel = _kernel(func, call, raws, spec.pack)
+        generator = kwargs.get("generator")
+        if generator is not None:
+            kernel = _Seeded(kernel, generator)
         operation = runtime.launch(stream, _label(func), kernel, call.reads, writes)
         backward.made(operation, blocks, runtime)
     if spec.pack is None:
@@ -160,7 +164,10 @@ def _kernel(func: Any, call: _Call, raws: list[Any], pack: type | None) -> Calla
     return partial(_run_and_copy, func, call.raw, call.raw_kwargs, raws)
 
 
-def _run_and_copy(func: Any, args: Sequence[Any], kwargs: dict[str, Any], targets: Sequence[Any]) -> None:
+def _run_and_copy(
+    func: Any, args: Sequence[Any], kwargs: dict[str, Any], targets: Sequence[Any], **others: Any
+) -> None:
+    kwargs = {**kwargs, **others}
     results = func(*args, **kwargs)
     if isinstance(results, torch.Tensor):
         results = (results,)
@@ -186,19 +193,25 @@ def _write(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
 def _random_fill(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Random numbers are drawn by the host when they are asked for, so that they are the same in every schedule."""
     call = _Call(func, args, kwargs)
-    drawn = func(torch.empty_like(call.raw[0]), *call.raw[1:], **call.raw_kwargs)
+    draw = _draw(func, call)
     stream = backward.stream(call.runtime, call.block.index, args)
-    call.runtime.launch(stream, _label(func), partial(call.raw[0].copy_, drawn), (), (args[0]._block.memory,))
+    kernel = moves.Drawn(call.raw[0], draw, draw())
+    call.runtime.launch(stream, _label(func), kernel, (), (args[0]._block.memory,))
     return args[0]
 
 
 def _random_like(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     call = _Call(func, args, {name: value for name, value in kwargs.items() if name not in _PLACES})
-    drawn = func(torch.empty_like(call.raw[0]), *call.raw[1:], **call.raw_kwargs)
+    draw = _draw(func, call)
+    drawn = draw()
     stream = backward.stream(call.runtime, call.block.index, args)
     block, raw = call.runtime.allocate((drawn.shape, drawn.stride(), drawn.dtype), call.block.index, stream)
-    call.runtime.launch(stream, _label(func), partial(raw.copy_, drawn), (), (block.memory,))
+    call.runtime.launch(stream, _label(func), moves.Drawn(raw, draw, drawn), (), (block.memory,))
     return wrap(raw, block)
+
+
+def _draw(func: Any, call: _Call) -> Callable[[], torch.Tensor]:
+    return lambda: func(torch.empty_like(call.raw[0]), *call.raw[1:], **call.raw_kwargs)
 
 
 def _random(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -207,9 +220,30 @@ def _random(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return _wait(func, args, kwargs)
     if kwargs.get("generator") is None:
         generator = torch.Generator()
-        generator.manual_seed(int(torch.randint(2**62, ())))
+        generator.manual_seed(_seed())
         kwargs = {**kwargs, "generator": generator}
     return _make(func, args, kwargs)
+
+
+def _seed() -> int:
+    return int(torch.randint(2**62, ()))
+
+
+class _Seeded(Renewed):
+    """An operation with a generator of its own: at each replay of a graph one with another seed."""
+
+    def __init__(self, kernel: Callable[..., None], generator: torch.Generator) -> None:
+        self._kernel = kernel
+        self._generator = generator
+
+    def __call__(self) -> None:
+        self._kernel(generator=self._generator)
+
+    def anew(self) -> _Seeded:
+        """With another seed."""
+        generator = torch.Generator()
+        generator.manual_seed(_seed())
+        return _Seeded(self._kernel, generator)
 
 
 def _wait(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -27,6 +27,8 @@ NAMES = (
 )  # fmt: skip
 #: Methods of tensors that take one.
 METHODS = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros")
+#: Copy what the host has, and wait until that is done.
+_FROM_HOST = ("as_tensor", "asarray", "new_tensor", "tensor")
 _EMPTY = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")
 
 
@@ -79,10 +81,13 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
         block, raw = runtime.allocate((like.shape, like.stride(), like.dtype), place.index, runtime.current(place.index))
         made = wrap(raw, block)
     else:
-        values = original(*args, device="cpu", **kwargs)
+        if name in _FROM_HOST:
+            runtime.check_wait(runtime.current(place.index))
+        draw = functools.partial(original, *args, device="cpu", **kwargs)
+        values = draw()
         if values.layout is not torch.strided:
             raise NotSimulated(f"torch.{name} on cuda: sparse tensors are not simulated")
-        made = moves.filled(values, place.index)
+        made = moves.filled(values, place.index, draw if name.startswith("rand") else None)
     return made.requires_grad_() if wants_grad else made
 
 

@@ -39,6 +39,36 @@ _LAYOUTS = 8
 Layout = tuple[Sequence[int], Sequence[int], torch.dtype]
 
 
+class GraphPool:
+    """The memory of some graphs: of those on whose streams it is allocated while they are captured.
+
+    As long as one of them lives, nobody else gets it. Each stream has its own share, as everywhere.
+    """
+
+    def __init__(self, runtime: Runtime, handle: tuple[int, int]) -> None:
+        self.handle = handle
+        self.users = 0  # graphs
+        self._runtime = runtime
+        self._shares: dict[StreamState, Share] = {}
+
+    def share(self, stream: StreamState) -> Share:
+        """What is allocated on `stream` comes from there."""
+        found = self._shares.get(stream)
+        if found is None:
+            found = self._shares[stream] = Share(self)
+            self._runtime.made(found)
+        return found
+
+
+class Share:
+    """The part of a graph's pool that belongs to one stream."""
+
+    __slots__ = ("pool",)
+
+    def __init__(self, pool: GraphPool) -> None:
+        self.pool = pool
+
+
 class Memory:
     """A piece of device memory, of one pool for ever. `pool` is a stream's, or a graph's own."""
 
@@ -130,8 +160,8 @@ class Allocator:
         """Forget what nobody has."""
         with self._lock:
             self._collect()
-            self.reserved -= sum(memory.size for free in self._free.values() for memory in free)
-            self._free.clear()
+            for pool in [pool for pool in self._free if not isinstance(pool, Share) or not pool.pool.users]:
+                self.reserved -= sum(memory.size for memory in self._free.pop(pool))
 
     def drop(self, pool: object) -> None:
         """Nobody will ask for memory of this pool any more."""

@@ -9,11 +9,13 @@ the copy runs later than it, and nothing that comes after runs earlier.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 
+from cpugpu.device.simulated.graph import Renewed
 from cpugpu.errors import NotSimulated, SimulationError
 from cpugpu.simulate import session
 from cpugpu.simulate.memory import UNTOUCHED, Layout
@@ -112,14 +114,31 @@ def to_device(
     return target
 
 
-def filled(values: torch.Tensor, index: int) -> Any:
-    """A tensor on a device that a kernel fills with `values`, which nobody else has."""
+def filled(values: torch.Tensor, index: int, draw: Callable[[], torch.Tensor] | None = None) -> Any:
+    """A tensor on a device that a kernel fills with `values`, which nobody else has; `draw` would make others."""
     runtime = session.runtime()
     stream = runtime.current(index)
     runtime.step("fill")
     block, raw = runtime.allocate((values.shape, values.stride(), values.dtype), index, stream)
-    runtime.launch(stream, "fill", partial(raw.copy_, values), (), (block.memory,))
+    kernel = partial(raw.copy_, values) if draw is None else Drawn(raw, draw, values)
+    runtime.launch(stream, "fill", kernel, (), (block.memory,))
     return wrap(raw, block)
+
+
+class Drawn(Renewed):
+    """Fill memory with random numbers. The host draws them: at each replay of a graph new ones."""
+
+    def __init__(self, target: torch.Tensor, draw: Callable[[], torch.Tensor], values: torch.Tensor) -> None:
+        self._target = target
+        self._draw = draw
+        self._values = values
+
+    def __call__(self) -> None:
+        self._target.copy_(self._values)
+
+    def anew(self) -> Drawn:
+        """With other numbers."""
+        return Drawn(self._target, self._draw, self._draw())
 
 
 def to_host(
@@ -145,10 +164,11 @@ def copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> N
             _from_host(target, source, non_blocking=non_blocking)
         elif target._block.index == source._block.index:
             runtime = target._runtime
-            stream = runtime.current(target._block.index)
-            runtime.launch(
+            stream = backward.stream(runtime, target._block.index, (target, source))
+            moved = runtime.launch(
                 stream, "copy", partial(target._raw.copy_, source._raw), (source._block.memory,), (target._block.memory,)
             )
+            backward.filled(moved, (target._block.memory,), runtime)
         else:
             _between(target, source)
     else:
@@ -164,6 +184,11 @@ def _from_host(target: SimTensor, source: torch.Tensor, *, non_blocking: bool) -
     if isinstance(source, PinnedTensor):
         reads, source = (source._memory,), source._raw
     elif non_blocking:
+        if stream.capture is not None:
+            raise RuntimeError(
+                "Cannot copy between CPU and CUDA tensors during CUDA graph capture unless the CPU tensor is pinned."
+                " Please use tensor.pin_memory() or allocate the tensor with pin_memory=True."
+            )
         source = source.detach().clone()  # the driver has staged it when the call returns
     kernel = partial(target._raw.copy_, source.detach())
     if non_blocking:
@@ -212,3 +237,6 @@ def _layout(tensor: torch.Tensor, dtype: torch.dtype, memory_format: Any) -> Lay
         return tensor.shape, tensor.stride(), dtype
     like = torch.empty_like(tensor, device="meta", memory_format=memory_format or torch.preserve_format)
     return like.shape, like.stride(), dtype
+
+
+from cpugpu.simulate import backward  # noqa: E402 - it needs the tensors, which need this

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 import torch.autograd
 import torch.cuda
+import torch.cuda.graphs
 import torch.cuda.streams
 
 from cpugpu.device import accelerator
-from cpugpu.simulate import backward, devices, factories, kernels, moves, session, streams
+from cpugpu.simulate import backward, devices, factories, graphs, kernels, moves, session, streams
 from cpugpu.simulate.pinned import pinned
 from cpugpu.simulate.runtime import Runtime
 
@@ -36,6 +37,12 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
         yield module, "Stream", streams.CudaStream
         yield module, "Event", streams.CudaEvent
         yield module, "ExternalStream", streams.ExternalStream
+    for module in (cuda, cuda.graphs):
+        yield module, "CUDAGraph", graphs.CUDAGraph
+        yield module, "graph", graphs.graph
+        yield module, "graph_pool_handle", graphs.graph_pool_handle
+        yield module, "is_current_stream_capturing", graphs.is_current_stream_capturing
+    yield torch.accelerator, "Graph", graphs.Graph
     yield torch, "Stream", streams.Stream
     yield torch, "Event", streams.Event
     for name, value in {

@@ -68,8 +68,11 @@ class RealTime:
 
     def started(self, operation: Operation | None) -> None:
         """Take note of an operation that was just enqueued. To be called with exclusive access."""
-        if operation is not None and not operation.waits_for:
+        if operation is not None and not operation.waits_for and operation.capture is None:
             self._start([operation])
+
+    def looked_at_captures(self, *, changed: bool) -> None:
+        """Nothing to note."""
 
     def block(self, operations: Iterable[Operation | None], timeout: float | None = None) -> bool:
         """Block the calling thread until all `operations` are done. False if `timeout` seconds were not enough."""
