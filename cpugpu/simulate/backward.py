@@ -1,9 +1,9 @@
 """On which stream an operation goes: the calling thread's current one, except in a backward pass.
 
 torch's rule (notes/cuda.html, "Stream semantics of backward passes"): each backward operation runs on the stream that
-its forward operation ran on. Where a gradient comes from another stream, its consumer's stream waits for it. The pass as
-a whole is ordered as any other call: it comes after what the caller's current stream held, and what the caller enqueues
-next comes after it.
+its forward operation ran on. Where a gradient comes from another stream, its consumer's stream waits for it. The pass
+as a whole is ordered as any other call: it comes after what the caller's current stream held, and what the caller
+enqueues next comes after it.
 
 A node of the graph does not tell Python where it was made. So while more streams than the default ones are in use, each
 operation that consumes a tensor marks the node which made that tensor with the stream on which it did.
@@ -48,7 +48,7 @@ def stream(runtime: Runtime, index: int, args: Sequence[Any]) -> StreamState:
     under_way: Pass | None = getattr(runtime.local, "backward", None)
     if under_way is None:
         return current
-    found = _stream_of(node, runtime, index)
+    found = _stream_of(node)
     if found is None or found.device.index != index:
         found = runtime.simulator.default_stream(index).state
     _order(runtime, under_way, found, args)
@@ -99,7 +99,7 @@ def _mark(args: Sequence[Any]) -> None:
 
 
 def _mark_one(tensor: SimTensor) -> None:
-    node = tensor.grad_fn
+    node: Any = tensor.grad_fn
     if node is None:
         if not hasattr(tensor, "_accumulates_on"):  # a leaf: gradients come together where it was used first
             tensor._accumulates_on = tensor._runtime.current(tensor._block.index)
@@ -107,7 +107,7 @@ def _mark_one(tensor: SimTensor) -> None:
         node.metadata[_KEY] = tensor._made_on
 
 
-def _stream_of(node: Any, runtime: Runtime, index: int) -> StreamState | None:
+def _stream_of(node: Any) -> StreamState | None:
     variable = getattr(node, "variable", None)
     if variable is not None:
         return getattr(variable, "_accumulates_on", None)

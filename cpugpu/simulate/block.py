@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-
 from cpugpu import settings
 from cpugpu.device import in_use, using
 from cpugpu.device.simulated import SimulatedDevice, Simulator, heavy_tail
@@ -52,5 +51,3 @@ def simulate(
             yield runtime
         finally:
             runtime.end()
-
-

@@ -21,7 +21,6 @@ import torch
 
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import backward, moves
-from cpugpu.simulate.memory import Block
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.runtime import Runtime
 from cpugpu.simulate.shapes import Unknown, infer
@@ -55,7 +54,7 @@ def run_with_pinned(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> A
     """`__torch_dispatch__` of `PinnedTensor`: on the host, unless a tensor on a device takes part."""
     if func is _aten.copy_.default and isinstance(args[1], SimTensor):
         return _copy(func, args, kwargs)
-    tensors = [each for each in _tensors((*args, *kwargs.values()))]
+    tensors = _tensors((*args, *kwargs.values()))
     if any(isinstance(each, SimTensor) for each in tensors):
         return run(None, func, (), args, kwargs)
     result = func(*_on_host(args), **{name: _on_host(value) for name, value in kwargs.items()})
@@ -75,7 +74,7 @@ class _Call:
     __slots__ = ("block", "raw", "raw_kwargs", "reads", "runtime")
 
     def __init__(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        self.block: Block = None  # type: ignore[assignment]  # of the first tensor
+        self.block: Any = None  # of the first tensor
         self.reads: list[object] = []
         self.raw = [self._unwrap(value) for value in args]
         self.raw_kwargs = {name: self._unwrap(value) for name, value in kwargs.items()} if kwargs else kwargs
@@ -140,7 +139,7 @@ def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         raws.append(raw)
     if func not in _EMPTY:
         writes = [block.memory for block in blocks if block is not None]
-        kernel = _kernel(func, call, raws, spec.pack)
+        kernel = _kernel(func, call, raws)
         operation = runtime.launch(stream, _label(func), kernel, call.reads, writes)
         backward.made(operation, blocks, runtime)
     if spec.pack is None:
@@ -150,7 +149,7 @@ def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     )
 
 
-def _kernel(func: Any, call: _Call, raws: list[Any], pack: type | None) -> Callable[[], None]:
+def _kernel(func: Any, call: _Call, raws: list[Any]) -> Callable[[], object]:
     out = _out.get(func, _out)
     if out is _out:
         out = _out[func] = _out_variant(func)
@@ -262,7 +261,7 @@ def _copy(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noq
 def _reshape(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The tensor itself gets other sizes."""
     tensor = args[0]
-    with torch._C._DisableTorchDispatch():
+    with torch._C._DisableTorchDispatch():  # noqa: SLF001
         func(tensor, *_on_host(args[1:]), **kwargs)
     raw = tensor._raw.detach()
     func(raw, *_on_host(args[1:]), **kwargs)

@@ -63,9 +63,8 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if place.type == "cuda" and pin:
         raise RuntimeError("Only dense CPU tensors can be pinned")
     runtime = session.runtime()
-    data = args[0] if args else None
-    if name in ("as_tensor", "asarray", "tensor", "new_tensor") and isinstance(data if name != "new_tensor" else args[1], SimTensor):
-        source = data if name != "new_tensor" else args[1]
+    source: Any = args[1] if name == "new_tensor" else args[0] if args else None
+    if name in ("as_tensor", "asarray", "tensor", "new_tensor") and isinstance(source, SimTensor):
         made = source.to(place, kwargs.get("dtype"), copy=name in ("tensor", "new_tensor"))
         return made.detach().requires_grad_(wants_grad) if name in ("tensor", "new_tensor") else made
     if name.endswith("_like") or name.startswith("new_"):
@@ -76,7 +75,9 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if name in _EMPTY:
         like = original(*args, device="meta", **kwargs)
         runtime.step("allocate")
-        block, raw = runtime.allocate((like.shape, like.stride(), like.dtype), place.index, runtime.current(place.index))
+        block, raw = runtime.allocate(
+            (like.shape, like.stride(), like.dtype), place.index, runtime.current(place.index)
+        )
         made = wrap(raw, block)
     else:
         values = original(*args, device="cpu", **kwargs)

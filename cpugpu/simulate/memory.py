@@ -3,8 +3,8 @@
 torch's rule (CUDACachingAllocator.cpp, and the notes on `Tensor.record_stream`): memory belongs to the stream that was
 current when it was allocated. When the last tensor lets go of it, it goes back to that stream's pool *at once*, while
 kernels may still be on their way, and the next tensor that is made on that stream gets it. On that stream this is safe,
-for work is in order there. Another stream that still reads is not asked, unless `record_stream` has told of it: then the
-memory goes back only when the work that this stream held when the tensor died is done.
+for work is in order there. Another stream that still reads is not asked, unless `record_stream` has told of it: then
+the memory goes back only when the work that this stream held when the tensor died is done.
 
 Sizes are rounded up to 512 bytes, as torch rounds. Pieces are neither split nor joined. Memory that was never used
 holds a pattern which is unlikely to look like a result.

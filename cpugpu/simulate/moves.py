@@ -2,9 +2,9 @@
 
 torch's rules (aten/src/ATen/native/cuda/Copy.cu): a copy is enqueued on the current stream. Without `non_blocking` the
 host then waits for that stream. With it, memory of the host that is pinned is read or written *when the stream gets
-there*; memory that is not pinned is read at once (the driver stages it) and written while the host waits. A copy between
-devices runs on the source's current stream, and the target's current stream takes part: nothing of it that came before
-the copy runs later than it, and nothing that comes after runs earlier.
+there*; memory that is not pinned is read at once (the driver stages it) and written while the host waits. A copy
+between devices runs on the source's current stream, and the target's current stream takes part: nothing of it that came
+before the copy runs later than it, and nothing that comes after runs earlier.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _to: Any = torch._C.TensorBase.to  # noqa: SLF001 - torch's own, whatever has be
 
 def device_of(device: Any) -> torch.device:
     """`device` as torch takes it, with its number. `None`: the current CUDA device."""
-    found = torch.device("cuda" if device is None else device) if not isinstance(device, int) else torch.device("cuda", device)
+    found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device or "cuda")
     if found.type != "cuda":
         return found
     simulator = session.runtime().simulator
@@ -43,7 +43,7 @@ def device_of(device: Any) -> torch.device:
 def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """`Tensor.to`, for any tensor."""
     copy = kwargs.pop("copy", False)
-    if len(args) and isinstance(args[0], torch.Tensor):
+    if args and isinstance(args[0], torch.Tensor):
         like, args = args[0], args[1:]
         args = (like.device, like.dtype, *args)
     device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)  # noqa: SLF001
@@ -51,13 +51,18 @@ def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     if device.type == "cuda":
         device = device_of(device)
     if device == tensor.device or "cuda" not in (device.type, tensor.device.type):
-        options = {} if memory_format is None else {"memory_format": memory_format}
+        options: dict[str, Any] = {} if memory_format is None else {"memory_format": memory_format}
         if device != tensor.device:
             options["device"] = device
-        return _to(tensor, dtype=dtype or tensor.dtype, non_blocking=non_blocking, copy=copy, **options)  # type: ignore[no-any-return]
+        same: torch.Tensor = _to(tensor, dtype=dtype or tensor.dtype, non_blocking=non_blocking, copy=copy, **options)
+        return same
     if device.type not in ("cpu", "cuda"):
-        raise NotSimulated(f"a copy from {tensor.device} to {device}: only the CPU and simulated CUDA devices take part")
-    move = partial(_move, device=device, dtype=dtype or tensor.dtype, non_blocking=non_blocking, memory_format=memory_format)
+        raise NotSimulated(
+            f"a copy from {tensor.device} to {device}: only the CPU and simulated CUDA devices take part"
+        )
+    move = partial(
+        _move, device=device, dtype=dtype or tensor.dtype, non_blocking=non_blocking, memory_format=memory_format
+    )
     if tensor.requires_grad and torch.is_grad_enabled():
         return _Move.apply(tensor, move)  # type: ignore[no-any-return, no-untyped-call]
     return move(tensor)
@@ -70,7 +75,8 @@ class _Move(torch.autograd.Function):
     def forward(ctx: Any, tensor: torch.Tensor, move: Any) -> torch.Tensor:
         """There."""
         ctx.source = (tensor.device, tensor.dtype)
-        return move(tensor)  # type: ignore[no-any-return]
+        moved: torch.Tensor = move(tensor)
+        return moved
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[torch.Tensor, None]:
@@ -80,7 +86,7 @@ class _Move(torch.autograd.Function):
 
 
 def _move(
-    tensor: torch.Tensor, device: torch.device, dtype: torch.dtype, *, non_blocking: bool, memory_format: Any
+    tensor: Any, device: torch.device, dtype: torch.dtype, *, non_blocking: bool, memory_format: Any
 ) -> torch.Tensor:
     if not isinstance(tensor, SimTensor):
         return to_device(tensor, device.index, dtype, non_blocking=non_blocking, memory_format=memory_format)
@@ -95,7 +101,12 @@ def _move(
 
 
 def to_device(
-    host: torch.Tensor, index: int, dtype: torch.dtype | None = None, *, non_blocking: bool = False, memory_format: Any = None
+    host: torch.Tensor,
+    index: int,
+    dtype: torch.dtype | None = None,
+    *,
+    non_blocking: bool = False,
+    memory_format: Any = None,
 ) -> Any:
     """A copy of `host` on a device."""
     runtime = session.runtime()
@@ -120,7 +131,7 @@ def filled(values: torch.Tensor, index: int) -> Any:
 def to_host(
     tensor: SimTensor, dtype: torch.dtype | None = None, *, non_blocking: bool, memory_format: Any = None
 ) -> torch.Tensor:
-    """A copy on the host. With `non_blocking` it is pinned, and holds the values only when the stream has come so far."""
+    """A copy on the host. With `non_blocking` it is pinned, and filled only when the stream has come so far."""
     runtime = tensor._runtime
     runtime.check()
     runtime.step("copy to host")
@@ -141,7 +152,11 @@ def copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> N
             runtime = target._runtime
             stream = runtime.current(target._block.index)
             runtime.launch(
-                stream, "copy", partial(target._raw.copy_, source._raw), (source._block.memory,), (target._block.memory,)
+                stream,
+                "copy",
+                partial(target._raw.copy_, source._raw),
+                (source._block.memory,),
+                (target._block.memory,),
             )
         else:
             _between(target, source)

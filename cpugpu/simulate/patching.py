@@ -54,8 +54,8 @@ def patches() -> Iterator[Patch]:
         "ipc_collect": devices.no_effect(),
         "is_available": devices.is_available,
         "is_initialized": devices.is_available,
-        "manual_seed": torch.random.default_generator.manual_seed,
-        "manual_seed_all": torch.random.default_generator.manual_seed,
+        "manual_seed": torch.default_generator.manual_seed,
+        "manual_seed_all": torch.default_generator.manual_seed,
         "max_memory_allocated": devices.max_memory_allocated,
         "mem_get_info": devices.mem_get_info,
         "memory_allocated": devices.memory_allocated,
@@ -86,7 +86,8 @@ def patches() -> Iterator[Patch]:
         yield torch, name, factories.double(name, getattr(torch, name))
     for name in factories.METHODS:
         yield torch.Tensor, name, factories.double(name, getattr(torch.Tensor, name))
-    yield torch.autograd, "_engine_run_backward", backward.double(torch.autograd._engine_run_backward)  # noqa: SLF001
+    autograd: Any = torch.autograd
+    yield autograd, "_engine_run_backward", backward.double(autograd._engine_run_backward)  # noqa: SLF001
     yield torch.Tensor, "to", moves.to
     yield torch.Tensor, "cuda", _cuda
     yield torch.Tensor, "pin_memory", _pin_memory
@@ -134,5 +135,3 @@ def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa
 
 def _pin_with_grad(tensor: torch.Tensor) -> torch.Tensor:
     return pinned(tensor.detach().clone(), session.runtime()).requires_grad_()
-
-

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from cpugpu.device.simulated import Simulator
 from cpugpu.device.simulated.model import Operation, StreamState
 from cpugpu.errors import SimulationOver

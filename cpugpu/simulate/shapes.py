@@ -53,23 +53,24 @@ def infer(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec:
 
 
 def _key(values: Any) -> Hashable:
-    return tuple([_part(value) for value in values])  # noqa: C409 - a list is faster than a generator
+    return tuple([_part(value) for value in values])
 
 
 def _part(value: Any) -> Hashable:
     if isinstance(value, torch.Tensor):
         if type(value) is SimTensor or isinstance(value, SimTensor):
-            value = value._raw  # noqa: SLF001 - its attributes are read without a call of Python
+            value = value._raw
             return (value.shape, value.stride(), value.dtype)
         return (value.shape, value.dtype, "host")
-    kind = type(value)
+    kind: Any = type(value)
     if kind is list or kind is tuple:
-        return tuple([each if type(each) in (int, float) else _part(each) for each in value])  # noqa: C409
+        return tuple([each if type(each) in (int, float) else _part(each) for each in value])
     if kind is float or kind is complex:
         return kind
     if kind is bool:
         return (bool, value)  # True is 1 otherwise
-    return value  # type: ignore[no-any-return]
+    found: Hashable = value
+    return found
 
 
 def _ask(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec | None:
@@ -99,7 +100,7 @@ def _layout(value: torch.Tensor | None) -> Layout | None:
 
 
 def _warm_up() -> None:
-    """The first of its kinds takes torch seconds, for it imports much; that must not come in the middle of a schedule."""
+    """The first of its kind takes torch seconds, for it imports much: not in the middle of a schedule."""
     torch.ops.aten.add.Tensor(torch.empty(1, device="meta"), torch.empty(1, device="meta"))
 
 

@@ -103,7 +103,7 @@ class Stream(SimStream):
         entered.append(context)
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         _entered().pop().__exit__(*exc_info)
 
     def __eq__(self, other: object) -> bool:
@@ -201,7 +201,7 @@ class StreamContext:
             self._context = self.stream.simulator.use(self.stream)
             self._context.__enter__()
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._context is not None:
             self._context.__exit__(*exc_info)
 

@@ -1,8 +1,8 @@
 """A tensor on a simulated device: memory of the host, whose operations run when their stream gets there.
 
-To torch's C++ a `SimTensor` is a CPU tensor: sizes, strides, views and autograd are torch's own. To Python its device is
-`cuda:N`. Whatever operation torch comes down to arrives in `__torch_dispatch__`, which `dispatch` provides. What torch
-does in C++ *without* an operation, because it takes the memory to be the host's, is overridden here.
+To torch's C++ a `SimTensor` is a CPU tensor: sizes, strides, views and autograd are torch's own. To Python its device
+is `cuda:N`. Whatever operation torch comes down to arrives in `__torch_dispatch__`, which `dispatch` provides. What
+torch does in C++ *without* an operation, because it takes the memory to be the host's, is overridden here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SimTensor(torch.Tensor):
     _made_on: StreamState | None = None
     _accumulates_on: StreamState
     __torch_dispatch__: ClassVar[Any]
-    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # noqa: SLF001
+    __torch_function__: Any = torch._C._disabled_torch_function_impl  # noqa: SLF001
 
     @property
     def _runtime(self) -> Runtime:
@@ -66,7 +66,7 @@ class SimTensor(torch.Tensor):
         """As torch says of CUDA tensors."""
         return True
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # noqa: ARG002
+    def __repr__(self, **kwargs: Any) -> str:
         host = self.detach().cpu()
         text = repr(host)[:-1]
         suffix = f", device='{self.device}'"
@@ -81,11 +81,11 @@ class SimTensor(torch.Tensor):
 
     def item(self) -> Any:
         """The value, once the current stream has come so far."""
-        return moves.to_host(self.detach(), non_blocking=False).item()
+        return moves.to_host(self, non_blocking=False).item()
 
     def tolist(self) -> Any:
         """The values, once the current stream has come so far."""
-        return moves.to_host(self.detach(), non_blocking=False).tolist()
+        return moves.to_host(self, non_blocking=False).tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
         """Refused, as torch refuses it, unless `force`."""
@@ -112,7 +112,9 @@ class SimTensor(torch.Tensor):
         if id(self) in memo:
             return memo[id(self)]
         if not self.is_leaf:
-            raise RuntimeError("Only Tensors created explicitly by the user support the deepcopy protocol at the moment")
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user support the deepcopy protocol at the moment"
+            )
         with torch.no_grad():
             copy: Any = self.detach().clone()
         if isinstance(self, torch.nn.Parameter):
@@ -124,7 +126,7 @@ class SimTensor(torch.Tensor):
         memo[id(self)] = copy
         return copy
 
-    def __reduce_ex__(self, protocol: Any) -> Any:  # noqa: ARG002
+    def __reduce_ex__(self, protocol: Any) -> Any:
         return _restored, (self.detach().cpu(), self._block.index, self.requires_grad, is_parameter(self))
 
     # -- moving it -----------------------------------------------------------------------------------------------------
@@ -144,9 +146,7 @@ class SimTensor(torch.Tensor):
         memory_format: torch.memory_format = torch.preserve_format,
     ) -> torch.Tensor:
         """Itself, or a copy on another device."""
-        return moves.to(
-            self, moves.device_of(device), non_blocking=non_blocking, memory_format=memory_format
-        )
+        return moves.to(self, moves.device_of(device), non_blocking=non_blocking, memory_format=memory_format)
 
     def pin_memory(self, device: Any = None) -> torch.Tensor:  # noqa: ARG002
         """Refused, as torch refuses it."""
@@ -169,7 +169,8 @@ class SimTensor(torch.Tensor):
     def data(self, new: torch.Tensor) -> None:
         if not isinstance(new, SimTensor):
             raise RuntimeError(
-                "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have incompatible tensor type."
+                "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have incompatible tensor"
+                " type."
             )
         _set_data(self, new)
         self._raw, self._block = new._raw, new._block

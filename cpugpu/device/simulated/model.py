@@ -52,7 +52,7 @@ class Operation:
         number: int,
         stream: StreamState,
         label: str,
-        parts: Sequence[Callable[[], None]],
+        parts: Sequence[Callable[[], object]],
         reads: Sequence[object],
         writes: Sequence[object],
     ) -> None:
@@ -159,7 +159,7 @@ class Machine:
         self,
         stream: StreamState,
         label: str,
-        parts: Sequence[Callable[[], None]] = (),
+        parts: Sequence[Callable[[], object]] = (),
         *,
         reads: Sequence[object] = (),
         writes: Sequence[object] = (),

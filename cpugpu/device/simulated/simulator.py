@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from cpugpu.device.simulated.model import EventState, Machine, Operation, StreamState
-from cpugpu.device.simulated.objects import SimBuffer, SimStream
+from cpugpu.device.simulated.objects import SimStream
 from cpugpu.device.simulated.realtime import Latency, RealTime, heavy_tail
 
 #: torch hands out the streams of a pool in turn, so the 33rd is the 1st again (c10/cuda/CUDAStream.cpp).
