@@ -55,13 +55,12 @@ def stream(runtime: Runtime, index: int, args: Sequence[Any]) -> StreamState:
     return found
 
 
-def made(operation: Operation, blocks: Sequence[Any], runtime: Runtime) -> None:
+def made(operation: Operation, memories: Sequence[object], runtime: Runtime) -> None:
     """They are filled by `operation`."""
     under_way: Pass | None = getattr(runtime.local, "backward", None)
     if under_way is not None:
-        for block in blocks:
-            if block is not None:
-                under_way.made[id(block.memory)] = operation
+        for memory in memories:
+            under_way.made[id(memory)] = operation
 
 
 def double(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,14 +77,25 @@ def double(original: Callable[..., Any]) -> Callable[..., Any]:
         under_way = runtime.local.backward = Pass(runtime)
         try:
             if not runtime.scheduled:
-                return original(*args, **kwargs)
+                return _where_inputs_are(original(*args, **kwargs), args)
             with runtime.uninterrupted():
-                return original(*args, **kwargs)
+                return _where_inputs_are(original(*args, **kwargs), args)
         finally:
             runtime.local.backward = outer
             _join(runtime, under_way)
 
     return run_backward
+
+
+def _where_inputs_are(grads: Any, args: Sequence[Any]) -> Any:
+    """Gradients that torch's C++ has made on the host (zeros, all of them) go to the device."""
+    if not grads or all(grad is None or isinstance(grad, SimTensor) for grad in grads):
+        return grads
+    inputs = args[4]
+    return tuple(
+        grad if grad is None or not isinstance(tensor, SimTensor) else grad.to(tensor.device)
+        for grad, tensor in zip(grads, inputs, strict=True)
+    )
 
 
 def _mark(args: Sequence[Any]) -> None:

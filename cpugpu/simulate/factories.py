@@ -14,6 +14,7 @@ import torch
 
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import moves, session
+from cpugpu.simulate.memory import layout_of
 from cpugpu.simulate.pinned import pinned
 from cpugpu.simulate.tensor import SimTensor, wrap
 
@@ -75,9 +76,7 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if name in _EMPTY:
         like = original(*args, device="meta", **kwargs)
         runtime.step("allocate")
-        block, raw = runtime.allocate(
-            (like.shape, like.stride(), like.dtype), place.index, runtime.current(place.index)
-        )
+        block, raw = runtime.allocate(layout_of(like), place.index, runtime.current(place.index))
         made = wrap(raw, block)
     else:
         values = original(*args, device="cpu", **kwargs)

@@ -16,7 +16,7 @@ import torch
 
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import session
-from cpugpu.simulate.memory import Layout
+from cpugpu.simulate.memory import Layout, layout, layout_of
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.tensor import SimTensor, wrap
 
@@ -123,7 +123,7 @@ def filled(values: torch.Tensor, index: int) -> Any:
     runtime = session.runtime()
     stream = runtime.current(index)
     runtime.step("fill")
-    block, raw = runtime.allocate((values.shape, values.stride(), values.dtype), index, stream)
+    block, raw = runtime.allocate(layout_of(values), index, stream)
     runtime.launch(stream, "fill", partial(raw.copy_, values), (), (block.memory,))
     return wrap(raw, block)
 
@@ -135,7 +135,7 @@ def to_host(
     runtime = tensor._runtime
     runtime.check()
     runtime.step("copy to host")
-    size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format)
+    size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format).parts
     host = torch.empty_strided(size, stride, dtype=kind)
     if non_blocking:
         host = pinned(host, runtime)
@@ -217,6 +217,6 @@ def _layout(tensor: torch.Tensor, dtype: torch.dtype, memory_format: Any) -> Lay
     if isinstance(tensor, SimTensor | PinnedTensor):
         tensor = tensor._raw
     if memory_format in (None, torch.preserve_format) and tensor.is_contiguous():
-        return tensor.shape, tensor.stride(), dtype
+        return layout(tensor.shape, tensor.stride(), dtype)
     like = torch.empty_like(tensor, device="meta", memory_format=memory_format or torch.preserve_format)
-    return like.shape, like.stride(), dtype
+    return layout(like.shape, like.stride(), dtype)

@@ -75,7 +75,8 @@ class Runtime:
 
     def current(self, index: int) -> StreamState:
         """The stream on which the calling thread's next operation goes."""
-        return self.simulator.current_stream(index).state
+        simulator = self.simulator
+        return simulator.current_stream(index).state if simulator.switched else simulator.states[index].default
 
     def allocate(self, layout: Layout, index: int, stream: StreamState) -> tuple[Block, torch.Tensor]:
         """Memory of a device, from the pool of a stream."""

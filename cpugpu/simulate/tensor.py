@@ -13,7 +13,7 @@ import torch
 
 from cpugpu.device.simulated.model import StreamState
 from cpugpu.errors import NotSimulated
-from cpugpu.simulate.memory import Block
+from cpugpu.simulate.memory import Block, Layout, layout_of
 
 if TYPE_CHECKING:
     from cpugpu.simulate.runtime import Runtime
@@ -27,6 +27,7 @@ class SimTensor(torch.Tensor):
     #: The same memory as a tensor of the host. Only kernels, and who has waited for them, may look.
     _raw: torch.Tensor
     _block: Block
+    _layout: Layout
     #: Where the operation that made it went, and where gradients of it come together. Only while streams are in use.
     _made_on: StreamState | None = None
     _accumulates_on: StreamState
@@ -152,13 +153,34 @@ class SimTensor(torch.Tensor):
         """Refused, as torch refuses it."""
         raise RuntimeError(f"cannot pin 'torch.cuda.{type_name(self.dtype)}' only dense CPU tensors can be pinned")
 
+    @property
+    def grad(self) -> torch.Tensor | None:  # type: ignore[override]
+        """The gradient. Some of torch's C++ makes zeros on the host."""
+        found: torch.Tensor | None = _get_grad(self)
+        if found is not None and not isinstance(found, SimTensor):
+            found = moves.filled(found.detach(), self._block.index)
+            _set_grad(self, found)
+        return found
+
+    @grad.setter
+    def grad(self, new: torch.Tensor | None) -> None:
+        if new is not None and new.device != self.device:
+            raise RuntimeError(
+                f"attempting to assign a gradient with device type '{new.device.type}' to a tensor with device type"
+                " 'cuda'. Please ensure that the gradient and the tensor are on the same device"
+            )
+        _set_grad(self, new)
+
+    @grad.deleter
+    def grad(self) -> None:
+        _set_grad(self, None)
+
     def record_stream(self, stream: Any) -> None:
         """When the last tensor with this memory is gone, wait for the work that `stream` holds then."""
         runtime = self._runtime
         runtime.check()
         runtime.step("record_stream")
-        if stream.state is not self._block.memory.pool:
-            self._block.used_on.add(stream.state)
+        self._block.use_on(stream.state)
 
     @property
     def data(self) -> torch.Tensor:  # type: ignore[override]
@@ -173,17 +195,19 @@ class SimTensor(torch.Tensor):
                 " type."
             )
         _set_data(self, new)
-        self._raw, self._block = new._raw, new._block
+        self._raw, self._block, self._layout = new._raw, new._block, new._layout
 
 
-def wrap(raw: torch.Tensor, block: Block, made_on: StreamState | None = None) -> Any:
+def wrap(raw: torch.Tensor, block: Block, layout: Layout | None = None, made_on: StreamState | None = None) -> Any:
     """A tensor on the device of `block`, whose memory `raw` shows. `made_on`: the stream, if not the current one."""
     # `data`, for it counts changes of its own: what kernels do to `raw` is none of autograd's business.
-    tensor = _make_subclass(block.runtime.tensor_class or SimTensor, raw.data)
+    runtime = block.runtime
+    tensor = _make_subclass(runtime.tensor_class or SimTensor, raw.data)
     tensor._raw = raw
     tensor._block = block
-    if block.runtime.simulator.switched:
-        tensor._made_on = made_on or block.runtime.current(block.index)
+    tensor._layout = layout or layout_of(raw)
+    if runtime.simulator.switched:
+        tensor._made_on = made_on or runtime.current(block.index)
     return tensor
 
 
@@ -197,6 +221,8 @@ def type_name(dtype: torch.dtype) -> str:
     return torch.empty(0, dtype=dtype).type().removeprefix("torch.")
 
 
+_get_grad: Any = torch.Tensor.grad.__get__
+_set_grad: Any = torch.Tensor.grad.__set__  # type: ignore[attr-defined]
 _set_data: Any = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 

@@ -106,6 +106,7 @@ class DeviceState:
         self.index = index
         self.default = StreamState(self, f"stream {index}.default", blocking=True, priority=0)
         self.blocking: weakref.WeakSet[StreamState] = weakref.WeakSet()  # beside the default one
+        self.any_blocking = False  # were there ever any?
         self.pending: dict[Operation, None] = {}  # enqueued and not done, oldest first
         self.error: BaseException | None = None
         self.number_of_streams = itertools.count(1)
@@ -153,6 +154,7 @@ class Machine:
         )
         if blocking:
             device.blocking.add(stream)
+            device.any_blocking = True
         return stream
 
     def enqueue(
@@ -173,7 +175,8 @@ class Machine:
         operation = Operation(next(self._numbers), stream, label, parts, reads, writes)
         before = [stream.last, after]
         if stream is device.default:  # legacy: wait for all blocking streams ...
-            before += [other.last for other in device.blocking]
+            if device.any_blocking:
+                before += [other.last for other in device.blocking]
         elif stream.blocking:  # ... which in turn wait for it
             before.append(device.default.last)
         operation.after = [other for other in before if other is not None]
