@@ -16,6 +16,12 @@ from cpugpu.simulate.pinned import PinnedTensor
 from cpugpu.simulate.runtime import Runtime
 from cpugpu.simulate.tensor import SimTensor
 
+_aten: Any = torch.ops.aten
+#: These take indices that are on the host, as torch's CUDA does: they are moved to the device.
+_TAKE_INDICES = {
+    _aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default,
+    _aten._unsafe_index.Tensor, _aten._unsafe_index_put.default,  # noqa: SLF001
+}  # fmt: skip
 #: Numbers that are no integers do not count in a key, for no shape depends on one, except in a list (scale factors).
 _UNCOUNTED = (float, complex)
 #: `True` is 1 otherwise.
@@ -31,7 +37,8 @@ class Call:
         self.block: Any = None  # of the first tensor
         self.fresh = False  # does a tensor take part that torch's C++ has made on the host?
         self.reads: list[object] = []
-        key: list[Any] = [func]
+        key: Any = [func]
+        self.key = key
         self.raw = self._taken(args, key)
         if kwargs:
             self.raw_kwargs = dict(zip(kwargs, self._taken(kwargs.values(), key), strict=True))
@@ -100,7 +107,7 @@ def _host_tensor(value: torch.Tensor, call: Call) -> torch.Tensor:
     if fresh:
         call.fresh = True
         return value.detach()
-    if value.dim() or value.requires_grad:
+    if (value.dim() or value.requires_grad) and call.key[0] not in _TAKE_INDICES:
         raise _elsewhere(0 if call.block is None else call.block.index, "cpu")
     return value.detach().clone()
 

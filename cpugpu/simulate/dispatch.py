@@ -13,6 +13,7 @@ Whatever cannot be inferred goes the last way: it is right, though it waits wher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -21,10 +22,10 @@ import torch
 
 from cpugpu.simulate import backward, moves
 from cpugpu.simulate.calls import Call, Way, is_written, on_host, returned, tensors, written
-from cpugpu.simulate.memory import layout_of
+from cpugpu.simulate.memory import layout, layout_of
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.runtime import Runtime
-from cpugpu.simulate.shapes import Unknown, infer
+from cpugpu.simulate.shapes import Spec, Unknown, infer
 from cpugpu.simulate.tensor import SimTensor, wrap
 
 _aten: Any = torch.ops.aten
@@ -90,14 +91,14 @@ def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     runtime, index = call.runtime, call.block.index
     stream = backward.stream(runtime, index, args)
     if spec.pack is None and spec.layouts[0] is not None:
-        layout = spec.layouts[0]
-        block, raw = runtime.allocate(layout, index, stream)
+        one = spec.layouts[0]
+        block, raw = runtime.allocate(one, index, stream)
         if func not in _EMPTY:
             memory = block.memory
-            kernel = _kernel(func, call, [memory.target(layout)])
+            kernel = _kernel(func, call, [memory.target(one)])
             operation = runtime.launch(stream, _labels[func], kernel, call.reads, (memory,))
             backward.made(operation, (memory,), runtime)
-        return wrap(raw, block, layout, stream)
+        return wrap(raw, block, one, stream)
     made: list[Any] = []
     targets: list[Any] = []
     for each in spec.layouts:
@@ -109,6 +110,8 @@ def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
             made.append(wrap(raw, block, each, stream))
             targets.append(block.memory.target(each))
     writes = [each._block.memory for each in made if each is not None]
+    if func._schema.is_mutable:
+        writes += written(func, args, kwargs)[1]
     operation = runtime.launch(stream, _labels[func], _kernel(func, call, targets), call.reads, writes)
     backward.made(operation, writes, runtime)
     return made[0] if spec.pack is None else spec.pack(made)
@@ -140,15 +143,15 @@ def _run_and_copy(func: Any, args: Sequence[Any], kwargs: dict[str, Any], target
 
 def _clone(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     call = Call(func, args, kwargs)
-    layout = infer(call.key, func, args, kwargs).layouts[0]
-    assert layout is not None
+    one = infer(call.key, func, args, kwargs).layouts[0]
+    assert one is not None
     stream = backward.stream(call.runtime, call.block.index, args)
-    block, raw = call.runtime.allocate(layout, call.block.index, stream)
-    copy = partial(block.memory.target(layout).copy_, call.raw[0])
+    block, raw = call.runtime.allocate(one, call.block.index, stream)
+    copy = partial(block.memory.target(one).copy_, call.raw[0])
     backward.made(
         call.runtime.launch(stream, "clone", copy, call.reads, (block.memory,)), (block.memory,), call.runtime
     )
-    return wrap(raw, block, layout, stream)
+    return wrap(raw, block, one, stream)
 
 
 def _write(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -156,13 +159,28 @@ def _write(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if call.fresh:
         return _wait(func, args, kwargs)
     try:
-        infer(call.key, func, args, kwargs)  # what is wrong with the arguments has to be said now
+        spec = infer(call.key, func, args, kwargs)  # what is wrong with the arguments has to be said now
     except Unknown:
         return _wait(func, args, kwargs)
     written_to, writes = written(func, args, kwargs)
+    if func._schema.arguments[-1].is_out and _resized(written_to, spec):
+        call = Call(func, args, kwargs)
+        writes = [each._block.memory for each in written_to]
     stream = backward.stream(call.runtime, call.block.index, args)
     call.runtime.launch(stream, _labels[func], partial(func, *call.raw, **call.raw_kwargs), call.reads, writes)
     return returned(func, written_to)
+
+
+def _resized(targets: list[Any], spec: Spec) -> bool:
+    """Give other memory to the `out=` arguments that have another size than what is to be written to them."""
+    found = False
+    for target, one in zip(targets, spec.layouts, strict=False):
+        if one is not None and isinstance(target, SimTensor) and target.shape != one.size:
+            runtime, index = target._runtime, target._block.index
+            block, raw = runtime.allocate(one, index, runtime.current(index))
+            target.data = wrap(raw, block, one)
+            found = True
+    return found
 
 
 def _random_fill(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -213,7 +231,7 @@ def _wait(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     runtime.run(stream, _labels[func], kernel, call.reads, writes)
     if errors:
         raise errors[0]
-    if writes:
+    if writes and not any(each.alias_info is None for each in func._schema.returns):
         return returned(func, written_to)
     return _on_device(results[0], runtime, index)
 
@@ -243,6 +261,8 @@ def _copy(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noq
 def _reshape(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The tensor itself gets other sizes."""
     tensor = args[0]
+    if func.overloadpacket.__name__ in ("resize_", "resize_as_"):
+        _make_room(tensor, args[1] if func.overloadpacket.__name__ == "resize_" else args[1].shape)
     with torch._C._DisableTorchDispatch():  # noqa: SLF001
         func(tensor, *on_host(args[1:]), **kwargs)
     raw = tensor._raw.detach()
@@ -251,6 +271,21 @@ def _reshape(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if len(args) > 1 and isinstance(args[1], SimTensor):
         tensor._block = args[1]._block
     return tensor
+
+
+def _make_room(tensor: SimTensor, size: Sequence[int]) -> None:
+    """Where its memory is too small for `size`, give it another, with a copy of what it has."""
+    items = math.prod(size)
+    if tensor.storage_offset() * tensor.itemsize + items * tensor.itemsize <= tensor._block.memory.size:
+        return
+    runtime, index = tensor._runtime, tensor._block.index
+    stream = runtime.current(index)
+    block, raw = runtime.allocate(layout((items,), (1,), tensor.dtype), index, stream)
+    old = tensor._raw
+    new: SimTensor = wrap(raw.as_strided(old.shape, old.stride()), block)
+    if old.numel():
+        moves.copy(new, tensor, non_blocking=True)
+    tensor.data = new
 
 
 def _way_of(func: Any) -> Way:
@@ -264,10 +299,14 @@ def _way_of(func: Any) -> Way:
     if func is _aten.clone.default:
         return _clone
     writes = any(is_written(argument) for argument in schema.arguments)
+    if any(each.alias_info is None for each in schema.returns):
+        writes = False  # it makes something beside: `_make` looks after both
     if torch.Tag.nondeterministic_seeded in tags:
         if writes:
             return _random_fill if not any("Tensor" in str(each.type) for each in schema.arguments[1:]) else _write
         return _random_like if schema.name.endswith("_like") else _random
+    if func is _aten._linalg_check_errors.default:  # noqa: SLF001 - what it raises is the caller's
+        return _wait
     if torch.Tag.data_dependent_output in tags:
         return _wait
     return _write if writes else _make

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import moves, session
@@ -52,8 +54,10 @@ def _default_device(name: str, args: tuple[Any, ...]) -> Any:
         return args[0].device if args and isinstance(args[0], SimTensor) else None
     if name in ("as_tensor", "asarray", "tensor") and args and isinstance(args[0], SimTensor):
         return args[0].device
-    default = torch.get_default_device()
-    return default if default.type == "cuda" else None
+    for mode in reversed(_get_current_function_mode_stack()):
+        if isinstance(mode, DeviceContext):
+            return mode.device if mode.device.type == "cuda" else None
+    return None
 
 
 def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -68,6 +68,11 @@ def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     return move(tensor)
 
 
+def type_as(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """`Tensor.type_as`, for any tensor."""
+    return to(tensor, other.device, other.dtype)
+
+
 class _Move(torch.autograd.Function):
     """A copy that gradients go back through."""
 

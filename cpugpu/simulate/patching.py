@@ -16,7 +16,7 @@ import torch.autograd
 import torch.cuda
 import torch.cuda.streams
 
-from cpugpu.simulate import backward, devices, factories, moves, session, streams
+from cpugpu.simulate import backward, devices, factories, library, moves, session, streams
 from cpugpu.simulate.pinned import pinned
 
 _MISSING = object()
@@ -88,7 +88,16 @@ def patches() -> Iterator[Patch]:
         yield torch.Tensor, name, factories.double(name, getattr(torch.Tensor, name))
     autograd: Any = torch.autograd
     yield autograd, "_engine_run_backward", backward.double(autograd._engine_run_backward)  # noqa: SLF001
+    autocast: Any = torch.amp.autocast_mode.autocast
+    yield autocast, "__enter__", library.enter_autocast(autocast.__enter__)
+    yield autocast, "__exit__", library.exit_autocast(autocast.__exit__)
+    yield torch, "Generator", library.generator(torch.Generator)
+    yield torch, "load", library.load(torch.load)
+    for module in (cuda, cuda.random):
+        for name in ("get_rng_state", "get_rng_state_all", "set_rng_state", "set_rng_state_all"):
+            yield module, name, getattr(library, name)
     yield torch.Tensor, "to", moves.to
+    yield torch.Tensor, "type_as", moves.type_as
     yield torch.Tensor, "cuda", _cuda
     yield torch.Tensor, "pin_memory", _pin_memory
     # A module's parameters stay the objects that they are when it moves to a device: the tensors change places.

@@ -19,9 +19,10 @@ from cpugpu.simulate.tensor import SimTensor
 
 #: So many answers are kept; the oldest goes first.
 _KEPT = 20_000
-#: Operators whose meta kernels do not speak for the CPU: the statistics of half precision have another type there.
+#: Operators whose meta kernels do not speak for the CPU: other types, other strides.
 _ASK_ITSELF = {
-    "_batch_norm_with_update", "_embedding_bag", "_native_batch_norm_legit", "batch_norm_backward", "native_batch_norm",
+    "_batch_norm_with_update", "_embedding_bag", "convolution", "convolution_backward", "mkldnn_rnn_layer",
+    "mkldnn_rnn_layer_backward", "_native_batch_norm_legit", "batch_norm_backward", "native_batch_norm",
     "native_batch_norm_backward", "native_group_norm", "native_group_norm_backward", "native_layer_norm",
     "native_layer_norm_backward",
 }  # fmt: skip

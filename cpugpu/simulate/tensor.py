@@ -7,6 +7,7 @@ torch does in C++ *without* an operation, because it takes the memory to be the 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -69,7 +70,7 @@ class SimTensor(torch.Tensor):
 
     def __repr__(self, **kwargs: Any) -> str:
         host = self.detach().cpu()
-        text = repr(host)[:-1]
+        text = ("Parameter containing:\n" if is_parameter(self) else "") + repr(host)[:-1]
         suffix = f", device='{self.device}'"
         if self.grad_fn is not None:
             return f"{text}{suffix}, grad_fn=<{type(self.grad_fn).__name__}>)"
@@ -127,8 +128,21 @@ class SimTensor(torch.Tensor):
         memo[id(self)] = copy
         return copy
 
+    def type(self, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
+        """The name of its type, or a copy that has another one."""
+        if dtype is None:
+            return f"torch.cuda.{type_name(self.dtype)}"
+        if isinstance(dtype, torch.dtype):
+            return self.to(dtype)
+        return self.to(torch.empty(0).type(str(dtype).replace("torch.cuda.", "torch.")).dtype)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _restored, (self.detach().cpu(), self._block.index, self.requires_grad, is_parameter(self))
+        plain = self.detach()
+        if is_parameter(self):
+            return torch._utils._rebuild_parameter, (plain, self.requires_grad, OrderedDict())  # noqa: SLF001
+        # As torch saves tensors whose storage it does not know: such a file can be loaded without cpugpu, too.
+        values = (plain.cpu(), self.dtype, str(self.device), self.requires_grad)
+        return torch._utils._rebuild_device_tensor_from_cpu_tensor, values  # noqa: SLF001
 
     # -- moving it -----------------------------------------------------------------------------------------------------
 
@@ -224,12 +238,6 @@ def type_name(dtype: torch.dtype) -> str:
 _get_grad: Any = torch.Tensor.grad.__get__
 _set_grad: Any = torch.Tensor.grad.__set__  # type: ignore[attr-defined]
 _set_data: Any = torch.Tensor.data.__set__  # type: ignore[attr-defined]
-
-
-def _restored(host: torch.Tensor, index: int, requires_grad: bool, parameter: bool) -> torch.Tensor:
-    """What `__reduce_ex__` has taken apart."""
-    tensor: torch.Tensor = host.to(f"cuda:{index}")
-    return torch.nn.Parameter(tensor, requires_grad) if parameter else tensor.requires_grad_(requires_grad)
 
 
 from cpugpu.simulate import moves  # noqa: E402 - it needs the class
