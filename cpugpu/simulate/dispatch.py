@@ -35,6 +35,8 @@ _has_kernel: Any = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF00
 _VIEWS = {_aten._unsafe_view.default, _aten.lift_fresh.default}  # noqa: SLF001
 #: Makes tensors whose contents nobody has asked for.
 _EMPTY = {_aten.empty_like.default, _aten.new_empty.default, _aten.new_empty_strided.default}
+#: Use their result for what they compute on the way, and make it larger for that.
+_THROUGH_ITS_RESULT = {_aten.mse_loss.default, _aten.smooth_l1_loss.default}
 #: Change sizes and strides of the tensor itself.
 _RESHAPING = {
     "as_strided_", "detach_", "resize_", "resize_as_", "set_", "squeeze_", "swapaxes_", "swapdims_", "t_", "transpose_",
@@ -206,8 +208,8 @@ def _random(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if not any(argument.name == "generator" for argument in func._schema.arguments):
         return _wait(func, args, kwargs)
     if kwargs.get("generator") is None:
-        generator = torch.Generator()
-        generator.manual_seed(int(torch.randint(2**62, ())))
+        generator = torch.Generator("cpu")
+        generator.manual_seed(int(torch.randint(2**62, (), device="cpu")))
         kwargs = {**kwargs, "generator": generator}
     return _make(func, args, kwargs)
 
@@ -315,6 +317,8 @@ def _way_of(func: Any) -> Way:
 def _out_variant(func: Any) -> tuple[Any, list[str]] | None:
     """The overload that writes its results where it is told to, and the names of those arguments."""
     schema = func._schema
+    if func in _THROUGH_ITS_RESULT:
+        return None
     if any(str(each.type) != "Tensor" for each in schema.returns) or not _has_kernel(func.name(), _STRUCTURED):
         return None
     wanted = [(each.name, str(each.type)) for each in schema.arguments]

@@ -79,7 +79,7 @@ class Memory:
         self.pool = pool
         self.size = size
         self.name = name
-        self.bytes = torch.full((size,), _UNTOUCHED, dtype=torch.uint8)
+        self.bytes = torch.full((size,), _UNTOUCHED, dtype=torch.uint8, device="cpu")
         self._flat: dict[torch.dtype, torch.Tensor] = {}
         self._raw: dict[Layout, torch.Tensor] = {}
         self._targets: dict[Layout, torch.Tensor] = {}

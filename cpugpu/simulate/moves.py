@@ -141,7 +141,7 @@ def to_host(
     runtime.check()
     runtime.step("copy to host")
     size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format).parts
-    host = torch.empty_strided(size, stride, dtype=kind)
+    host = torch.empty_strided(size, stride, dtype=kind, device="cpu")
     if non_blocking:
         host = pinned(host, runtime)
     copy(host, tensor, non_blocking=non_blocking)

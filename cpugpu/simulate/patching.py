@@ -91,6 +91,7 @@ def patches() -> Iterator[Patch]:
     autocast: Any = torch.amp.autocast_mode.autocast
     yield autocast, "__enter__", library.enter_autocast(autocast.__enter__)
     yield autocast, "__exit__", library.exit_autocast(autocast.__exit__)
+    yield torch.backends.cudnn, "is_acceptable", devices.no_effect(False)
     yield torch, "Generator", library.generator(torch.Generator)
     yield torch, "load", library.load(torch.load)
     for module in (cuda, cuda.random):

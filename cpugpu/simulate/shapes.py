@@ -21,7 +21,8 @@ from cpugpu.simulate.tensor import SimTensor
 _KEPT = 20_000
 #: Operators whose meta kernels do not speak for the CPU: other types, other strides.
 _ASK_ITSELF = {
-    "_batch_norm_with_update", "_embedding_bag", "convolution", "convolution_backward", "mkldnn_rnn_layer",
+    "_batch_norm_with_update", "_embedding_bag", "_embedding_bag_forward_only", "convolution",
+    "convolution_backward", "mkldnn_rnn_layer",
     "mkldnn_rnn_layer_backward", "_native_batch_norm_legit", "batch_norm_backward", "native_batch_norm",
     "native_batch_norm_backward", "native_group_norm", "native_group_norm_backward", "native_layer_norm",
     "native_layer_norm_backward",

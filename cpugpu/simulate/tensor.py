@@ -232,7 +232,7 @@ def is_parameter(tensor: torch.Tensor) -> bool:
 
 def type_name(dtype: torch.dtype) -> str:
     """`FloatTensor` for float32, and so on."""
-    return torch.empty(0, dtype=dtype).type().removeprefix("torch.")
+    return torch.empty(0, dtype=dtype, device="cpu").type().removeprefix("torch.")
 
 
 _get_grad: Any = torch.Tensor.grad.__get__
