@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -34,7 +34,7 @@ class Call:
     __slots__ = ("block", "fresh", "key", "raw", "raw_kwargs", "reads", "runtime")
 
     def __init__(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        self.block: Any = None  # of the first tensor
+        self.block = cast("Any", None)  # of the first tensor
         self.fresh = False  # does a tensor take part that torch's C++ has made on the host?
         self.reads: list[object] = []
         key: Any = [func]

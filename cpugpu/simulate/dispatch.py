@@ -124,7 +124,7 @@ def _kernel(func: Any, call: Call, targets: list[Any]) -> Callable[[], object]:
     out = _out.get(func, _out)
     if out is _out:
         out = _out[func] = _out_variant(func)
-    if out is None:
+    if out is None or targets[0].is_complex():  # some leave their result marked as conjugated
         return partial(_run_and_copy, func, call.raw, call.raw_kwargs, targets)
     overload, names = out
     if len(names) == 1:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cpugpu.simulate import moves, session
+from cpugpu.simulate.tensor import SimTensor
 
 
 def load(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +41,19 @@ def _moved(value: Any, device: torch.device) -> Any:
     elif type(value) is tuple:
         return tuple(_moved(each, device) for each in value)
     return value
+
+
+def where_its_argument_is(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What takes the place of a function whose C++ makes its result where it takes the argument to be: on the host."""
+
+    @functools.wraps(original)
+    def double(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if args and isinstance(args[0], SimTensor) and not isinstance(result, SimTensor) and "out" not in kwargs:
+            return result.to(args[0].device)
+        return result
+
+    return double
 
 
 def enter_autocast(original: Callable[..., Any]) -> Callable[..., Any]:

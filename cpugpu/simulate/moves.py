@@ -31,7 +31,7 @@ def device_of(device: Any) -> torch.device:
         return found
     simulator = session.runtime().simulator
     if found.index is None:
-        return torch.device("cuda", simulator.current_index)
+        return torch.device("cuda", simulator.current_index)  # type: ignore[unreachable]
     if found.index >= simulator.device_count:
         raise RuntimeError(
             f"CUDA error: invalid device ordinal: {found} was asked for, and the simulation has"
@@ -112,13 +112,13 @@ def to_device(
     *,
     non_blocking: bool = False,
     memory_format: Any = None,
-) -> Any:
+) -> torch.Tensor:
     """A copy of `host` on a device."""
     runtime = session.runtime()
     stream = runtime.current(index)
     runtime.step("copy to device")
     block, raw = runtime.allocate(_layout(host, dtype or host.dtype, memory_format), index, stream)
-    target = wrap(raw, block)
+    target: torch.Tensor = wrap(raw, block)
     copy(target, host, non_blocking=non_blocking)
     return target
 

@@ -92,6 +92,8 @@ def patches() -> Iterator[Patch]:
     yield autocast, "__enter__", library.enter_autocast(autocast.__enter__)
     yield autocast, "__exit__", library.exit_autocast(autocast.__exit__)
     yield torch.backends.cudnn, "is_acceptable", devices.no_effect(False)
+    for module, name in ((torch, "vander"), (torch.linalg, "cond"), (torch.linalg, "matrix_rank")):
+        yield module, name, library.where_its_argument_is(getattr(module, name))
     yield torch, "Generator", library.generator(torch.Generator)
     yield torch, "load", library.load(torch.load)
     for module in (cuda, cuda.random):

@@ -75,7 +75,7 @@ class PinnedTensor(torch.Tensor):
         look(self)
         return self._raw.__array__(*args, **kwargs)
 
-    def __repr__(self, **kwargs: Any) -> str:
+    def __repr__(self, **kwargs: Any) -> str:  # type: ignore[override]
         look(self)
         return repr(self._raw)
 

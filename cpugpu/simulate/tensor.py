@@ -32,7 +32,7 @@ class SimTensor(torch.Tensor):
     #: Where the operation that made it went, and where gradients of it come together. Only while streams are in use.
     _made_on: StreamState | None = None
     _accumulates_on: StreamState
-    __torch_dispatch__: ClassVar[Any]
+    __torch_dispatch__: ClassVar[Any]  # type: ignore[misc]
     __torch_function__: Any = torch._C._disabled_torch_function_impl  # noqa: SLF001
 
     @property
@@ -68,7 +68,7 @@ class SimTensor(torch.Tensor):
         """As torch says of CUDA tensors."""
         return True
 
-    def __repr__(self, **kwargs: Any) -> str:
+    def __repr__(self, **kwargs: Any) -> str:  # type: ignore[override]
         host = self.detach().cpu()
         text = ("Parameter containing:\n" if is_parameter(self) else "") + repr(host)[:-1]
         suffix = f", device='{self.device}'"
@@ -128,7 +128,7 @@ class SimTensor(torch.Tensor):
         memo[id(self)] = copy
         return copy
 
-    def type(self, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
+    def type(self, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
         """The name of its type, or a copy that has another one."""
         if dtype is None:
             return f"torch.cuda.{type_name(self.dtype)}"
@@ -168,7 +168,7 @@ class SimTensor(torch.Tensor):
         raise RuntimeError(f"cannot pin 'torch.cuda.{type_name(self.dtype)}' only dense CPU tensors can be pinned")
 
     @property
-    def grad(self) -> torch.Tensor | None:  # type: ignore[override]
+    def grad(self) -> torch.Tensor | None:
         """The gradient. Some of torch's C++ makes zeros on the host."""
         found: torch.Tensor | None = _get_grad(self)
         if found is not None and not isinstance(found, SimTensor):
@@ -197,7 +197,7 @@ class SimTensor(torch.Tensor):
         self._block.use_on(stream.state)
 
     @property
-    def data(self) -> torch.Tensor:  # type: ignore[override]
+    def data(self) -> torch.Tensor:
         """The same without history."""
         return self.detach()
 
@@ -235,9 +235,10 @@ def type_name(dtype: torch.dtype) -> str:
     return torch.empty(0, dtype=dtype, device="cpu").type().removeprefix("torch.")
 
 
-_get_grad: Any = torch.Tensor.grad.__get__
-_set_grad: Any = torch.Tensor.grad.__set__  # type: ignore[attr-defined]
-_set_data: Any = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+_torch: Any = torch.Tensor
+_get_grad: Any = _torch.grad.__get__
+_set_grad: Any = _torch.grad.__set__
+_set_data: Any = _torch.data.__set__
 
 
 from cpugpu.simulate import moves  # noqa: E402 - it needs the class
