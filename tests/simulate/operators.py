@@ -130,9 +130,11 @@ CALLS = _calls()
 
 
 def name_of(call: str) -> str:
-    """The operator that a call is about."""
-    head = call.removeprefix("a.clone()").lstrip(".")
-    return head[: head.index("(")] if "(" in head and not head.startswith("(") else head.split(".")[-1].split("(")[0]
+    """The operator that a call is about: `add` for `torch.add(a, b)` and for `a.add(b)`; `fft.fft`, `special.i0e`."""
+    if call.startswith("("):
+        return call.rsplit(".", 1)[1].split("(", maxsplit=1)[0]
+    head = call.removeprefix("a.clone()").lstrip(".").removeprefix("torch.").removeprefix("F.").removeprefix("a.")
+    return head.split("(")[0]
 
 
 def tensors() -> dict[str, torch.Tensor]:
