@@ -1,9 +1,9 @@
 """On which stream an operation goes: the calling thread's current one, except in a backward pass.
 
 torch's rule (notes/cuda.html, "Stream semantics of backward passes"): each backward operation runs on the stream that
-its forward operation ran on. Where a gradient comes from another stream, its consumer's stream waits for it. The pass as
-a whole is ordered as any other call: it comes after what the caller's current stream held, and what the caller enqueues
-next comes after it.
+its forward operation ran on. Where a gradient comes from another stream, its consumer's stream waits for it. The pass
+as a whole is ordered as any other call: it comes after what the caller's current stream held, and what the caller
+enqueues next comes after it.
 
 A node of the graph does not tell Python where it was made. So while more streams than the default ones are in use, each
 operation that consumes a tensor marks the node which made that tensor with the stream on which it did.
@@ -65,17 +65,8 @@ def hooks_stream(index: int) -> StreamState | None:
     return _stream_of(node, runtime, index)
 
 
-def made(operation: Operation, blocks: Sequence[Any], runtime: Runtime) -> None:
+def made(operation: Operation, memories: Sequence[object], runtime: Runtime) -> None:
     """They are filled by `operation`."""
-    under_way: Pass | None = getattr(runtime.local, "backward", None)
-    if under_way is not None:
-        for block in blocks:
-            if block is not None:
-                under_way.made[id(block.memory)] = operation
-
-
-def filled(operation: Operation, memories: Sequence[object], runtime: Runtime) -> None:
-    """As `made`, for memory that is there already: a graph's."""
     under_way: Pass | None = getattr(runtime.local, "backward", None)
     if under_way is not None:
         for memory in memories:
@@ -96,14 +87,25 @@ def double(original: Callable[..., Any]) -> Callable[..., Any]:
         under_way = runtime.local.backward = Pass(runtime)
         try:
             if not runtime.scheduled:
-                return original(*args, **kwargs)
+                return _where_inputs_are(original(*args, **kwargs), args)
             with runtime.uninterrupted():
-                return original(*args, **kwargs)
+                return _where_inputs_are(original(*args, **kwargs), args)
         finally:
             runtime.local.backward = outer
             _join(runtime, under_way)
 
     return run_backward
+
+
+def _where_inputs_are(grads: Any, args: Sequence[Any]) -> Any:
+    """Gradients that torch's C++ has made on the host (zeros, all of them) go to the device."""
+    if not grads or all(grad is None or isinstance(grad, SimTensor) for grad in grads):
+        return grads
+    inputs = args[4]
+    return tuple(
+        grad if grad is None or not isinstance(tensor, SimTensor) else grad.to(tensor.device)
+        for grad, tensor in zip(grads, inputs, strict=True)
+    )
 
 
 def _mark(args: Sequence[Any]) -> None:
@@ -117,7 +119,7 @@ def _mark(args: Sequence[Any]) -> None:
 
 
 def _mark_one(tensor: SimTensor) -> None:
-    node = tensor.grad_fn
+    node: Any = tensor.grad_fn
     if node is None:
         if not hasattr(tensor, "_accumulates_on"):  # a leaf: gradients come together where it was used first
             tensor._accumulates_on = tensor._runtime.current(tensor._block.index)
@@ -130,7 +132,7 @@ def _stream_of(node: Any, runtime: Runtime, index: int) -> StreamState:
     found: StreamState | None
     found = node.metadata.get(_KEY) if variable is None else getattr(variable, "_accumulates_on", None)
     if found is None or found.device.index != index:
-        return runtime.simulator.default_stream(index).state
+        found = runtime.simulator.default_stream(index).state
     return found
 
 

@@ -74,7 +74,7 @@ class Device:
             set_device(self.idx)
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self.idx >= 0:
             set_device(self.prev_idx)
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import moves, session
+from cpugpu.simulate.memory import layout_of
 from cpugpu.simulate.pinned import pinned
 from cpugpu.simulate.tensor import SimTensor, wrap
 
@@ -53,8 +56,10 @@ def _default_device(name: str, args: tuple[Any, ...]) -> Any:
         return args[0].device if args and isinstance(args[0], SimTensor) else None
     if name in ("as_tensor", "asarray", "tensor") and args and isinstance(args[0], SimTensor):
         return args[0].device
-    default = torch.get_default_device()
-    return default if default.type == "cuda" else None
+    for mode in reversed(_get_current_function_mode_stack()):
+        if isinstance(mode, DeviceContext):
+            return mode.device if mode.device.type == "cuda" else None
+    return None
 
 
 def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -65,9 +70,8 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if place.type == "cuda" and pin:
         raise RuntimeError("Only dense CPU tensors can be pinned")
     runtime = session.runtime()
-    data = args[0] if args else None
-    if name in ("as_tensor", "asarray", "tensor", "new_tensor") and isinstance(data if name != "new_tensor" else args[1], SimTensor):
-        source = data if name != "new_tensor" else args[1]
+    source: Any = args[1] if name == "new_tensor" else args[0] if args else None
+    if name in ("as_tensor", "asarray", "tensor", "new_tensor") and isinstance(source, SimTensor):
         made = source.to(place, kwargs.get("dtype"), copy=name in ("tensor", "new_tensor"))
         return made.detach().requires_grad_(wants_grad) if name in ("tensor", "new_tensor") else made
     if name.endswith("_like") or name.startswith("new_"):
@@ -78,7 +82,7 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if name in _EMPTY:
         like = original(*args, device="meta", **kwargs)
         runtime.step("allocate")
-        block, raw = runtime.allocate((like.shape, like.stride(), like.dtype), place.index, runtime.current(place.index))
+        block, raw = runtime.allocate(layout_of(like), place.index, runtime.current(place.index))
         made = wrap(raw, block)
     else:
         if name in _FROM_HOST:

@@ -105,7 +105,7 @@ class CUDAGraph:
         graph.enqueue(stream)
         runtime.driver.touch(writes=touched)
         if stream.last is not None:
-            backward.filled(stream.last, graph.graph.writes, runtime)
+            backward.made(stream.last, graph.graph.writes, runtime)
 
     def reset(self) -> None:
         """Forget what was captured."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from cpugpu.device.simulated import Simulator
 from cpugpu.device.simulated.model import Operation, StreamState
 from cpugpu.errors import SimulationOver
@@ -70,14 +72,15 @@ class Runtime:
         self.over = True
 
     def in_child(self) -> None:
-        """This process is a fork: the workers are gone, and CUDA would refuse everything."""
+        """The process is a fork: the workers are gone, and CUDA would refuse everything."""
         self.forked = self.over = True
 
     # -- for the threads of the program ------------------------------------------------------------------------------
 
     def current(self, index: int) -> StreamState:
         """The stream on which the calling thread's next operation goes."""
-        return self.simulator.current_stream(index).state
+        simulator = self.simulator
+        return simulator.current_stream(index).state if simulator.switched else simulator.states[index].default
 
     def allocate(self, layout: Layout, index: int, stream: StreamState) -> tuple[Block, torch.Tensor]:
         """Memory of a device, from the pool of a stream; while that is captured, from the graph's."""

@@ -99,7 +99,7 @@ class Stream(SimStream):
         entered.append(context)
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         _entered().pop().__exit__(*exc_info)
 
     def __eq__(self, other: object) -> bool:
@@ -181,9 +181,7 @@ class CudaEvent(Event):
     def __init__(
         self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, external: bool = False
     ) -> None:
-        super().__init__(
-            enable_timing=enable_timing, blocking=blocking, interprocess=interprocess, external=external
-        )
+        super().__init__(enable_timing=enable_timing, blocking=blocking, interprocess=interprocess, external=external)
 
 
 class StreamContext:
@@ -199,7 +197,7 @@ class StreamContext:
             self._context = self.stream.simulator.use(self.stream)
             self._context.__enter__()
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._context is not None:
             self._context.__exit__(*exc_info)
 

@@ -32,7 +32,7 @@ class _Node(NamedTuple):
     """`after`: the numbers of nodes on other streams that come first. `external`: "record" or "wait", and the event."""
 
     label: str
-    parts: Sequence[Callable[[], None]]
+    parts: Sequence[Callable[[], object]]
     reads: Sequence[object]
     writes: Sequence[object]
     stream: StreamState

@@ -55,7 +55,7 @@ class Operation:
         number: int,
         stream: StreamState,
         label: str,
-        parts: Sequence[Callable[[], None]],
+        parts: Sequence[Callable[[], object]],
         reads: Sequence[object],
         writes: Sequence[object],
     ) -> None:
@@ -111,6 +111,7 @@ class DeviceState:
         self.index = index
         self.default = StreamState(self, f"stream {index}.default", blocking=True, priority=0)
         self.blocking: weakref.WeakSet[StreamState] = weakref.WeakSet()  # beside the default one
+        self.any_blocking = False  # were there ever any?
         self.pending: dict[Operation, None] = {}  # enqueued and not done, oldest first
         self.error: BaseException | None = None
         self.number_of_streams = itertools.count(1)
@@ -163,13 +164,14 @@ class Machine:
         )
         if blocking:
             device.blocking.add(stream)
+            device.any_blocking = True
         return stream
 
     def enqueue(
         self,
         stream: StreamState,
         label: str,
-        parts: Sequence[Callable[[], None]] = (),
+        parts: Sequence[Callable[[], object]] = (),
         *,
         reads: Sequence[object] = (),
         writes: Sequence[object] = (),
@@ -191,7 +193,8 @@ class Machine:
             capture.operations.append(operation)
             return operation
         if stream is device.default:  # legacy: wait for all blocking streams ...
-            before += [other.last for other in device.blocking]
+            if device.any_blocking:
+                before += [other.last for other in device.blocking]
         elif stream.blocking:  # ... which in turn wait for it
             before.append(device.default.last)
         operation.after = [other for other in before if other is not None]

@@ -35,6 +35,7 @@ class RealTime:
     """Runs a machine in real time. Use it as a context manager for exclusive access to the machine."""
 
     scheduled = False
+    uninterrupted = 0
 
     def __init__(self, machine: Machine, *, seed: int = 0, latency: Latency = heavy_tail) -> None:
         self.machine = machine
@@ -55,6 +56,9 @@ class RealTime:
 
     def step(self, label: str, reads: object = (), writes: object = ()) -> None:
         """It is always everybody's turn."""
+
+    def asked(self, operations: object) -> None:
+        """Nothing to note."""
 
     def keep(self, state: object) -> None:
         """Threads have state of their own here."""

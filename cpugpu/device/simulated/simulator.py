@@ -24,8 +24,13 @@ POOL = 32
 class Driver(Protocol):
     """Runs a machine: in real time, or step by step. Used as a context manager for exclusive access to the machine."""
 
-    #: Does it decide whose turn it is? Then whoever may not be interrupted must not make a call that takes turns.
+    #: Does it decide whose turn it is?
     scheduled: bool
+    #: Above 0 whoever has a turn keeps it: its calls are part of the step under way.
+    uninterrupted: int
+
+    def asked(self, operations: Iterable[Operation]) -> None:
+        """The calling thread has looked whether these are done."""
 
     def made(self, thing: Any) -> None:
         """Take note of a new stream, event, or piece of memory."""
