@@ -127,7 +127,8 @@ def to_host(
     size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format)
     host = torch.empty_strided(size, stride, dtype=kind)
     if non_blocking:
-        host.untyped_storage().fill_(UNTOUCHED)  # who looks too early must see the same each time
+        storage: Any = host.untyped_storage()
+        storage.fill_(UNTOUCHED)  # who looks too early must see the same each time
         host = pinned(host, runtime)
     copy(host, tensor, non_blocking=non_blocking)
     return host

@@ -35,6 +35,7 @@ class RealTime:
     """Runs a machine in real time. Use it as a context manager for exclusive access to the machine."""
 
     scheduled = False
+    uninterrupted = 0
 
     def __init__(self, machine: Machine, *, seed: int = 0, latency: Latency = heavy_tail) -> None:
         self.machine = machine
@@ -60,6 +61,9 @@ class RealTime:
         """Threads have state of their own here."""
 
     def touch(self, reads: object = (), writes: object = ()) -> None:
+        """Nothing to note."""
+
+    def asked(self, operations: object) -> None:
         """Nothing to note."""
 
     def turn(self, call: str, stream: object = None, event: object = None) -> RealTime:  # noqa: ARG002

@@ -21,6 +21,8 @@ class Driver(Protocol):
 
     #: Does it decide whose turn it is? Then whoever may not be interrupted must not make a call that takes turns.
     scheduled: bool
+    #: Above 0, where threads take turns: the calling thread keeps its turn.
+    uninterrupted: int
 
     def made(self, thing: Any) -> None:
         """Take note of a new stream, event, or piece of memory."""
@@ -33,6 +35,9 @@ class Driver(Protocol):
 
     def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """What the calling thread is doing sees or changes these as well."""
+
+    def asked(self, operations: Iterable[Operation]) -> None:
+        """What the calling thread is doing depends on whether these are done."""
 
     def turn(
         self, call: str, stream: StreamState | None = None, event: EventState | None = None
