@@ -168,9 +168,8 @@ def to_host(
     size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format).parts
     host = torch.empty_strided(size, stride, dtype=kind, device="cpu")
     if non_blocking:
-        torch.empty(0, dtype=torch.uint8, device="cpu").set_(host.untyped_storage()).fill_(
-            UNTOUCHED
-        )  # who looks too early must see the same each time
+        storage: Any = host.untyped_storage()
+        storage.fill_(UNTOUCHED)  # who looks too early must see the same each time
         host = pinned(host, runtime)
     copy(host, tensor, non_blocking=non_blocking)
     return host

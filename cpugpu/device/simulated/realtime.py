@@ -66,6 +66,9 @@ class RealTime:
     def touch(self, reads: object = (), writes: object = ()) -> None:
         """Nothing to note."""
 
+    def asked(self, operations: object) -> None:
+        """Nothing to note."""
+
     def turn(self, call: str, stream: object = None, event: object = None) -> RealTime:  # noqa: ARG002
         """It is always everybody's turn."""
         return self

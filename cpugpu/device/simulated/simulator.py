@@ -26,11 +26,8 @@ class Driver(Protocol):
 
     #: Does it decide whose turn it is?
     scheduled: bool
-    #: Above 0 whoever has a turn keeps it: its calls are part of the step under way.
+    #: Above 0, where threads take turns: the calling thread keeps its turn.
     uninterrupted: int
-
-    def asked(self, operations: Iterable[Operation]) -> None:
-        """The calling thread has looked whether these are done."""
 
     def made(self, thing: Any) -> None:
         """Take note of a new stream, event, or piece of memory."""
@@ -43,6 +40,9 @@ class Driver(Protocol):
 
     def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """What the calling thread is doing sees or changes these as well."""
+
+    def asked(self, operations: Iterable[Operation]) -> None:
+        """What the calling thread is doing depends on whether these are done."""
 
     def turn(
         self, call: str, stream: StreamState | None = None, event: EventState | None = None
