@@ -155,7 +155,7 @@ class CudaGpu:
 
 
 class TorchOnSimulatedGpu(CudaGpu):
-    """The same through `torch.cuda`, while `cpugpu.simulate` is on. Only the gate differs: there is no libcuda."""
+    """The same through `torch.cuda`, while `cpugpu.simulate` is on. What differs is what goes to libcuda on a card."""
 
     name = "torch on sim"
     error = RuntimeError
@@ -179,6 +179,9 @@ class TorchOnSimulatedGpu(CudaGpu):
             yield opened.set
         finally:
             opened.set()
+
+    begin_capture, end_capture = SimulatedGpu.begin_capture, SimulatedGpu.end_capture  # type: ignore[assignment]
+    is_capturing, launch = SimulatedGpu.is_capturing, SimulatedGpu.launch  # type: ignore[assignment]
 
     def fail(self, stream: Any) -> None:
         """What a real device cannot recover from: an index that is out of bounds."""

@@ -57,9 +57,6 @@ class RealTime:
     def step(self, label: str, reads: object = (), writes: object = ()) -> None:
         """It is always everybody's turn."""
 
-    def asked(self, operations: object) -> None:
-        """Nothing to note."""
-
     def keep(self, state: object) -> None:
         """Threads have state of their own here."""
 
