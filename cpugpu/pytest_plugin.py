@@ -38,8 +38,10 @@ from cpugpu.pytest_options import (
     too_short,
 )
 from cpugpu.pytest_simulate import MARKER as SIMULATE_MARKER
-from cpugpu.pytest_simulate import simulated_cuda as simulated_cuda
-from cpugpu.pytest_simulate import use_fixture
+from cpugpu.pytest_simulate import (
+    simulated_cuda,  # noqa: F401 - pytest finds it here
+    use_fixture,
+)
 from cpugpu.report import is_report_of, item_text, outcome_table
 from cpugpu.rig import Scenario
 

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from typing import Any
 
 _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
 _ACTIVE = 1  # CU_STREAM_CAPTURE_STATUS_ACTIVE
+
+_thread = threading.local()  # for the simulated device
+
+
+def queries_are_allowed() -> bool:
+    """Has the calling thread said `allow_queries_during_capture`?"""
+    return getattr(_thread, "relaxed", False)
 
 
 @functools.lru_cache(maxsize=1)
@@ -43,6 +51,7 @@ def allow_queries_during_capture() -> None:
 
     Without it the query would end that capture (pytorch#104487). The mode belongs to the thread, not to the process.
     """
+    _thread.relaxed = True
     driver = _driver()
     if driver is not None:
         mode = ctypes.c_int(_RELAXED)

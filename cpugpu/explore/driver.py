@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from cpugpu.device.simulated.graph import Graph
 from cpugpu.device.simulated.model import EventState, Machine, StreamState
 from cpugpu.device.simulated.model import Operation as Work
 from cpugpu.device.simulated.objects import SimBuffer
 from cpugpu.explore.execution import Actor, Execution, Key, State, Thread
 from cpugpu.explore.operation import AFTER, CAUSE, READ, WRITE, Access, Footprint, Operation, Resource
 
-Thing: TypeAlias = "StreamState | EventState | SimBuffer"
+Thing: TypeAlias = "StreamState | EventState | Graph | SimBuffer"
+_KINDS = {StreamState: "stream", EventState: "event", Graph: "graph"}
 
 #: Calls that only look.
 _LOOKS = ("query", "synchronize")
@@ -84,6 +86,7 @@ class Scheduled:
         self.machine = machine
         self.execution = execution
         self.errors = Resource(("device", "errors"), "the device's error")
+        self.captures = Resource(("device", "captures"), "the graph captures")
         self._resources: dict[int, Resource] = {}  # by the identity of what they stand for
         self._done: dict[Work, Resource] = {}
         self._actors: dict[StreamState, StreamActor] = {}
@@ -100,7 +103,7 @@ class Scheduled:
 
     def made(self, thing: Thing) -> None:
         """Give it a name."""
-        kind = "stream" if isinstance(thing, StreamState) else "event" if isinstance(thing, EventState) else "buffer"
+        kind = next((kind for of, kind in _KINDS.items() if isinstance(thing, of)), "buffer")
         number = self._counts[kind] = self._counts.get(kind, 0) + 1
         name = str(thing) if kind == "stream" else f"{kind} {number}"
         self._resources[id(thing)] = self.execution.resource(kind, name)
@@ -139,6 +142,8 @@ class Scheduled:
         """Wait for the calling thread's turn to make `call`."""
         looks = call.startswith(_LOOKS)
         footprint: list[tuple[Resource, Access]] = [(self.errors, READ)]
+        if call.endswith("capture"):
+            footprint.append((self.captures, WRITE))
         label = call
         if event is not None:
             footprint.append((self.of(event), WRITE if call == "record" else READ))
@@ -164,6 +169,9 @@ class Scheduled:
         """Hand an operation that was just enqueued to its stream."""
         if work is None:
             return
+        if work.capture is not None:  # it goes into a graph, and whether it may is for the captures to say
+            self.looked_at_captures(changed=False)
+            return
         stream = work.stream
         actor = self._actors.get(stream)
         if actor is None:
@@ -173,6 +181,11 @@ class Scheduled:
         self._done[work] = done
         self.execution.touch((done, CAUSE))
         actor.enqueued(work)
+
+    def looked_at_captures(self, *, changed: bool) -> None:
+        """The calling thread has looked at the graph captures under way, or has changed them."""
+        if not self.execution.over:
+            self.execution.touch((self.captures, WRITE if changed else READ))
 
     def block(self, operations: Iterable[Work | None], timeout: float | None = None) -> bool:
         """Block the calling thread until all `operations` are done. False if the clock has ended that."""

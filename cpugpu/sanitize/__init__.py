@@ -62,4 +62,3 @@ if os.environ.get("CPUGPU_SANITIZE", "").strip().lower() not in ("", "0", "off")
     from cpugpu.sanitize.session import start_for_the_process
 
     start_for_the_process()
-

@@ -78,7 +78,9 @@ def start(mode: Mode = "check", *, suppressions: str | Path | None = None) -> Se
     if _session is not None:
         raise RuntimeError("the sanitizer is on already; stop() ends it")
     if "TORCH_CUDA_SANITIZER" in os.environ:
-        raise RuntimeError("TORCH_CUDA_SANITIZER is set: torch's own sanitizer is on; unset it, one of the two at a time")
+        raise RuntimeError(
+            "TORCH_CUDA_SANITIZER is set: torch's own sanitizer is on; unset it, one of the two at a time"
+        )
     session = Session(mode, suppress.read(Path(suppressions)) if suppressions is not None else None)
     session.start()
     _session = session
@@ -116,4 +118,3 @@ def start_for_the_process() -> None:
         print(session.text(), file=sys.stderr)
 
     atexit.register(say)
-

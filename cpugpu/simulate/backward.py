@@ -1,9 +1,9 @@
 """On which stream an operation goes: the calling thread's current one, except in a backward pass.
 
 torch's rule (notes/cuda.html, "Stream semantics of backward passes"): each backward operation runs on the stream that
-its forward operation ran on. Where a gradient comes from another stream, its consumer's stream waits for it. The pass as
-a whole is ordered as any other call: it comes after what the caller's current stream held, and what the caller enqueues
-next comes after it.
+its forward operation ran on. Where a gradient comes from another stream, its consumer's stream waits for it. The pass
+as a whole is ordered as any other call: it comes after what the caller's current stream held, and what the caller
+enqueues next comes after it.
 
 A node of the graph does not tell Python where it was made. So while more streams than the default ones are in use, each
 operation that consumes a tensor marks the node which made that tensor with the stream on which it did.
@@ -32,6 +32,8 @@ class Pass:
     def __init__(self, runtime: Runtime) -> None:
         simulator = runtime.simulator
         self.callers = [runtime.current(index) for index in range(simulator.device_count)]
+        if any(stream.capture is not None for stream in self.callers):  # a graph waits for nothing else
+            self.callers = [stream for stream in self.callers if stream.capture is not None]
         self.first = [stream.last for stream in self.callers]
         self.streams: set[StreamState] = set()  # that it has used
         self.made: dict[int, Operation] = {}  # what has filled a gradient, by the memory
@@ -63,13 +65,12 @@ def hooks_stream(index: int) -> StreamState | None:
     return _stream_of(node, runtime, index)
 
 
-def made(operation: Operation, blocks: Sequence[Any], runtime: Runtime) -> None:
+def made(operation: Operation, memories: Sequence[object], runtime: Runtime) -> None:
     """They are filled by `operation`."""
     under_way: Pass | None = getattr(runtime.local, "backward", None)
     if under_way is not None:
-        for block in blocks:
-            if block is not None:
-                under_way.made[id(block.memory)] = operation
+        for memory in memories:
+            under_way.made[id(memory)] = operation
 
 
 def double(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,14 +87,25 @@ def double(original: Callable[..., Any]) -> Callable[..., Any]:
         under_way = runtime.local.backward = Pass(runtime)
         try:
             if not runtime.scheduled:
-                return original(*args, **kwargs)
+                return _where_inputs_are(original(*args, **kwargs), args)
             with runtime.uninterrupted():
-                return original(*args, **kwargs)
+                return _where_inputs_are(original(*args, **kwargs), args)
         finally:
             runtime.local.backward = outer
             _join(runtime, under_way)
 
     return run_backward
+
+
+def _where_inputs_are(grads: Any, args: Sequence[Any]) -> Any:
+    """Gradients that torch's C++ has made on the host (zeros, all of them) go to the device."""
+    if not grads or all(grad is None or isinstance(grad, SimTensor) for grad in grads):
+        return grads
+    inputs = args[4]
+    return tuple(
+        grad if grad is None or not isinstance(tensor, SimTensor) else grad.to(tensor.device)
+        for grad, tensor in zip(grads, inputs, strict=True)
+    )
 
 
 def _mark(args: Sequence[Any]) -> None:
@@ -107,7 +119,7 @@ def _mark(args: Sequence[Any]) -> None:
 
 
 def _mark_one(tensor: SimTensor) -> None:
-    node = tensor.grad_fn
+    node: Any = tensor.grad_fn
     if node is None:
         if not hasattr(tensor, "_accumulates_on"):  # a leaf: gradients come together where it was used first
             tensor._accumulates_on = tensor._runtime.current(tensor._block.index)
@@ -120,7 +132,7 @@ def _stream_of(node: Any, runtime: Runtime, index: int) -> StreamState:
     found: StreamState | None
     found = node.metadata.get(_KEY) if variable is None else getattr(variable, "_accumulates_on", None)
     if found is None or found.device.index != index:
-        return runtime.simulator.default_stream(index).state
+        found = runtime.simulator.default_stream(index).state
     return found
 
 

@@ -9,21 +9,20 @@ from typing import Any
 
 import torch
 
-
 from cpugpu import settings
 from cpugpu.device import in_use, using
 from cpugpu.device.simulated import SimulatedDevice, Simulator, heavy_tail
-from cpugpu.device.simulated.simulator import POOL
 from cpugpu.device.simulated.realtime import Latency
+from cpugpu.device.simulated.simulator import POOL
 from cpugpu.errors import SimulationError
 from cpugpu.patches import Patches
-from cpugpu.simulate import session
+from cpugpu.simulate import patching, session
 from cpugpu.simulate.explored import ExploredPinned, ExploredTensor, TorchState
 from cpugpu.simulate.kernels import Kernels, check
-from cpugpu.simulate.patching import patches as doubles
 from cpugpu.simulate.runtime import Runtime
 
 _log = logging.getLogger("cpugpu")
+
 
 @contextmanager
 def simulate(
@@ -37,8 +36,8 @@ def simulate(
     """Within the block, `torch.cuda` is a simulated machine with `devices` devices, in all threads of the process.
 
     An operation is queued on the calling thread's current stream, and runs on the CPU when that stream gets there, each
-    time late by what `latency` draws from `seed` (None: `CPUGPU_SEED`, else 0). Streams are those of torch: after `pool`
-    of them the first comes again (None: never). `kernels` has stand-ins for what only a real device can run, by kernel.
+    time late by what `latency` draws from `seed` (None: `CPUGPU_SEED`, else 0). Streams are those of torch: after
+    `pool` of them the first comes again (None: never). `kernels` has stand-ins for what only a real device can run.
     Under a rig of cpugpu (`explore`, `hammer`) it is the rig's devices that are used, and the schedule decides.
 
     What it guarantees: the order of operations is one that CUDA allows, and memory is reused as torch's allocator
@@ -78,6 +77,6 @@ def simulate(
         stack.callback(session.put, None)
         session.put(runtime)
         stack.callback(patches.undo)
-        patches.apply(doubles(runtime))
+        patches.apply(patching.patches(runtime))
         stack.callback(runtime.end)
         yield runtime

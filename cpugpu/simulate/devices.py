@@ -74,7 +74,7 @@ class Device:
             set_device(self.idx)
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self.idx >= 0:
             set_device(self.prev_idx)
 
@@ -163,8 +163,9 @@ def sleep(cycles: int) -> None:
     runtime = session.runtime()
     runtime.step("sleep")
     stream = runtime.current(runtime.simulator.current_index)
-    seconds = 0.0 if runtime.scheduled else cycles / CYCLES_PER_SECOND
-    runtime.launch(stream, "sleep", lambda: time.sleep(seconds))
+    seconds = cycles / CYCLES_PER_SECOND
+    # The explorer decides what takes long. (Its own `time.sleep` would let the stream rest until somebody has moved.)
+    runtime.launch(stream, "sleep", no_effect() if runtime.scheduled else lambda: time.sleep(seconds))
 
 
 def cudart() -> Any:

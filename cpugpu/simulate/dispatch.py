@@ -13,27 +13,31 @@ Whatever cannot be inferred goes the last way: it is right, though it waits wher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from cpugpu.errors import NotSimulated
+from cpugpu.device.simulated.graph import Renewed
 from cpugpu.simulate import backward, moves
-from cpugpu.simulate.memory import Block
+from cpugpu.simulate.calls import Call, Way, is_written, on_host, returned, tensors, written
+from cpugpu.simulate.memory import layout, layout_of
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.runtime import Runtime
-from cpugpu.simulate.shapes import Unknown, infer
+from cpugpu.simulate.shapes import Spec, Unknown, infer
 from cpugpu.simulate.tensor import SimTensor, wrap
 
 _aten: Any = torch.ops.aten
-_Way = Callable[[Any, Sequence[Any], dict[str, Any]], Any]
+_has_kernel: Any = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001
 
 #: Views, though their schemas do not say so.
 _VIEWS = {_aten._unsafe_view.default, _aten.lift_fresh.default}  # noqa: SLF001
 #: Makes tensors whose contents nobody has asked for.
 _EMPTY = {_aten.empty_like.default, _aten.new_empty.default, _aten.new_empty_strided.default}
+#: Use their result for what they compute on the way, and make it larger for that.
+_THROUGH_ITS_RESULT = {_aten.mse_loss.default, _aten.smooth_l1_loss.default}
 #: Change sizes and strides of the tensor itself.
 _RESHAPING = {
     "as_strided_", "detach_", "resize_", "resize_as_", "set_", "squeeze_", "swapaxes_", "swapdims_", "t_", "transpose_",
@@ -41,6 +45,8 @@ _RESHAPING = {
 }  # fmt: skip
 #: Arguments that are about where a result is. It is where the other tensors are.
 _PLACES = ("device", "pin_memory", "layout")
+#: Has the operator a kernel that makes its result and one that fills a result, of the same code ("structured")?
+_STRUCTURED = "CompositeExplicitAutogradNonFunctional"
 
 
 def run(cls: Any, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:  # noqa: ARG001
@@ -55,67 +61,22 @@ def run_with_pinned(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> A
     """`__torch_dispatch__` of `PinnedTensor`: on the host, unless a tensor on a device takes part."""
     if func is _aten.copy_.default and isinstance(args[1], SimTensor):
         return _copy(func, args, kwargs)
-    tensors = [each for each in _tensors((*args, *kwargs.values()))]
-    if any(isinstance(each, SimTensor) for each in tensors):
+    found = tensors((*args, *kwargs.values()))
+    if any(isinstance(each, SimTensor) for each in found):
         return run(None, func, (), args, kwargs)
-    result = func(*_on_host(args), **{name: _on_host(value) for name, value in kwargs.items()})
-    memory = next((each for each in tensors if isinstance(each, PinnedTensor)), None)
+    result = func(*on_host(args), **{name: on_host(value) for name, value in kwargs.items()})
+    memory = next((each for each in found if isinstance(each, PinnedTensor)), None)
     assert memory is not None
     if func.is_view or func in _VIEWS:
         if isinstance(result, list | tuple):
             return type(result)([pinned(each, memory._memory.runtime, memory._memory) for each in result])
         return pinned(result, memory._memory.runtime, memory._memory)
-    written = [value for argument, value in zip(func._schema.arguments, args, strict=False) if _writes(argument)]
-    return written[0] if len(written) == 1 and isinstance(result, torch.Tensor) else result
-
-
-class _Call:
-    """The arguments of an operation as tensors of the host, and what they tell about it."""
-
-    __slots__ = ("block", "raw", "raw_kwargs", "reads", "runtime")
-
-    def __init__(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        self.block: Block = None  # type: ignore[assignment]  # of the first tensor
-        self.reads: list[object] = []
-        self.raw = [self._unwrap(value) for value in args]
-        self.raw_kwargs = {name: self._unwrap(value) for name, value in kwargs.items()} if kwargs else kwargs
-        if self.block is None:
-            raise NotSimulated(f"{func} has no tensor on a simulated device")
-        self.runtime: Runtime = self.block.runtime
-        if self.runtime.over:
-            self.runtime.check()
-
-    def _unwrap(self, value: Any) -> Any:
-        if isinstance(value, SimTensor):
-            block = value._block
-            if self.block is None:
-                self.block = block
-            elif block.index != self.block.index:
-                raise RuntimeError(
-                    "Expected all tensors to be on the same device, but found at least two devices,"
-                    f" cuda:{self.block.index} and cuda:{block.index}!"
-                )
-            self.reads.append(block.memory)
-            return value._raw
-        kind = type(value)
-        if kind is list or kind is tuple:
-            return kind([self._unwrap(each) for each in value])
-        if isinstance(value, torch.Tensor):
-            return _from_host(value)
-        return value
-
-
-def _from_host(value: torch.Tensor) -> torch.Tensor:
-    """A tensor of the host among those of a device: a number, which is read now."""
-    if value.dim() or value.requires_grad:
-        raise RuntimeError(
-            "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
-        )
-    return (value._raw if isinstance(value, PinnedTensor) else value).clone()
+    writes = [value for argument, value in zip(func._schema.arguments, args, strict=False) if is_written(argument)]
+    return writes[0] if len(writes) == 1 and isinstance(result, torch.Tensor) else result
 
 
 def _view(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    call = _Call(func, args, kwargs)
+    call = Call(func, args, kwargs)
     result = func(*call.raw, **call.raw_kwargs)
     if isinstance(result, torch.Tensor):
         return wrap(result, call.block)
@@ -125,80 +86,139 @@ def _view(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
 def _make(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if kwargs:
         kwargs = {name: value for name, value in kwargs.items() if name not in _PLACES}
+    call = Call(func, args, kwargs)
     try:
-        spec = infer(func, args, kwargs)
+        spec = infer(call.key, func, args, kwargs)
     except Unknown:
         return _wait(func, args, kwargs)
-    call = _Call(func, args, kwargs)
     runtime, index = call.runtime, call.block.index
     stream = backward.stream(runtime, index, args)
-    blocks: list[Any] = []
-    raws: list[Any] = []
-    for layout in spec.layouts:
-        block, raw = (None, None) if layout is None else runtime.allocate(layout, index, stream)
-        blocks.append(block)
-        raws.append(raw)
-    if func not in _EMPTY:
-        writes = [block.memory for block in blocks if block is not None]
-        kernel = _kernel(func, call, raws, spec.pack)
-        operation = runtime.launch(stream, _label(func), kernel, call.reads, writes)
-        backward.made(operation, blocks, runtime)
-    if spec.pack is None:
-        return None if raws[0] is None else wrap(raws[0], blocks[0], stream)
-    return spec.pack(
-        [None if block is None else wrap(raw, block, stream) for raw, block in zip(raws, blocks, strict=True)]
+    if spec.pack is None and spec.layouts[0] is not None:
+        one = spec.layouts[0]
+        block, raw = runtime.allocate(one, index, stream)
+        if func not in _EMPTY:
+            memory = block.memory
+            kernel = _renewed(_kernel(func, call, [memory.target(one)]), kwargs)
+            operation = runtime.launch(stream, _labels[func], kernel, call.reads, (memory,))
+            backward.made(operation, (memory,), runtime)
+        return wrap(raw, block, one, stream)
+    made: list[Any] = []
+    targets: list[Any] = []
+    for each in spec.layouts:
+        if each is None:
+            made.append(None)
+            targets.append(None)
+        else:
+            block, raw = runtime.allocate(each, index, stream)
+            made.append(wrap(raw, block, each, stream))
+            targets.append(block.memory.target(each))
+    writes = [each._block.memory for each in made if each is not None]
+    if func._schema.is_mutable:
+        writes += written(func, args, kwargs)[1]
+    operation = runtime.launch(
+        stream, _labels[func], _renewed(_kernel(func, call, targets), kwargs), call.reads, writes
     )
+    backward.made(operation, writes, runtime)
+    return made[0] if spec.pack is None else spec.pack(made)
 
 
-def _kernel(func: Any, call: _Call, raws: list[Any], pack: type | None) -> Callable[[], None]:
+def _renewed(kernel: Callable[..., object], kwargs: dict[str, Any]) -> Callable[[], object]:
+    """`kernel`; where it has a generator, one that draws anew at each replay of a graph."""
+    generator = kwargs.get("generator")
+    return kernel if generator is None else _Seeded(kernel, generator)
+
+
+def _kernel(func: Any, call: Call, targets: list[Any]) -> Callable[[], object]:
+    """What runs `func` on these arguments and fills the targets."""
     out = _out.get(func, _out)
     if out is _out:
         out = _out[func] = _out_variant(func)
-    if out is not None:
-        overload, names = out
-        return partial(overload, *call.raw, **call.raw_kwargs, **dict(zip(names, raws, strict=True)))
-    return partial(_run_and_copy, func, call.raw, call.raw_kwargs, raws)
+    if out is None or targets[0].is_complex():  # some leave their result marked as conjugated
+        return partial(_run_and_copy, func, call.raw, call.raw_kwargs, targets)
+    overload, names = out
+    if len(names) == 1:
+        return partial(overload, *call.raw, **call.raw_kwargs, **{names[0]: targets[0]})
+    return partial(overload, *call.raw, **call.raw_kwargs, **dict(zip(names, targets, strict=True)))
 
 
-def _run_and_copy(func: Any, args: Sequence[Any], kwargs: dict[str, Any], targets: Sequence[Any]) -> None:
+def _run_and_copy(
+    func: Any, args: Sequence[Any], kwargs: dict[str, Any], targets: Sequence[Any], **others: Any
+) -> None:
+    kwargs = {**kwargs, **others}
     results = func(*args, **kwargs)
     if isinstance(results, torch.Tensor):
         results = (results,)
     for target, result in zip(targets, results, strict=True):
-        if target is not None:
+        if target is not None and result is not None:
             if target.shape != result.shape:
                 raise RuntimeError(f"{func} was to make a tensor of {target.shape} and made one of {result.shape}")
             target.copy_(result)
 
 
+def _clone(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    call = Call(func, args, kwargs)
+    one = infer(call.key, func, args, kwargs).layouts[0]
+    assert one is not None
+    stream = backward.stream(call.runtime, call.block.index, args)
+    block, raw = call.runtime.allocate(one, call.block.index, stream)
+    copy = partial(block.memory.target(one).copy_, call.raw[0])
+    backward.made(
+        call.runtime.launch(stream, "clone", copy, call.reads, (block.memory,)), (block.memory,), call.runtime
+    )
+    return wrap(raw, block, one, stream)
+
+
 def _write(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    call = Call(func, args, kwargs)
+    if call.fresh:
+        return _wait(func, args, kwargs)
     try:
-        infer(func, args, kwargs)  # what is wrong with the arguments has to be said now
+        spec = infer(call.key, func, args, kwargs)  # what is wrong with the arguments has to be said now
     except Unknown:
         return _wait(func, args, kwargs)
-    call = _Call(func, args, kwargs)
-    written, writes = _written(func, args, kwargs)
+    written_to, writes = written(func, args, kwargs)
+    if func._schema.arguments[-1].is_out and _resized(written_to, spec):
+        call = Call(func, args, kwargs)
+        writes = [each._block.memory for each in written_to]
     stream = backward.stream(call.runtime, call.block.index, args)
-    call.runtime.launch(stream, _label(func), partial(func, *call.raw, **call.raw_kwargs), call.reads, writes)
-    return _returned(func, written)
+    call.runtime.launch(stream, _labels[func], partial(func, *call.raw, **call.raw_kwargs), call.reads, writes)
+    return returned(func, written_to)
+
+
+def _resized(targets: list[Any], spec: Spec) -> bool:
+    """Give other memory to the `out=` arguments that have another size than what is to be written to them."""
+    found = False
+    for target, one in zip(targets, spec.layouts, strict=False):
+        if one is not None and isinstance(target, SimTensor) and target.shape != one.size:
+            runtime, index = target._runtime, target._block.index
+            block, raw = runtime.allocate(one, index, runtime.current(index))
+            target.data = wrap(raw, block, one)
+            found = True
+    return found
 
 
 def _random_fill(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Random numbers are drawn by the host when they are asked for, so that they are the same in every schedule."""
-    call = _Call(func, args, kwargs)
-    drawn = func(torch.empty_like(call.raw[0]), *call.raw[1:], **call.raw_kwargs)
+    call = Call(func, args, kwargs)
+    draw = _draw(func, call)
     stream = backward.stream(call.runtime, call.block.index, args)
-    call.runtime.launch(stream, _label(func), partial(call.raw[0].copy_, drawn), (), (args[0]._block.memory,))
+    kernel = moves.Drawn(call.raw[0], draw, draw())
+    call.runtime.launch(stream, _labels[func], kernel, (), (args[0]._block.memory,))
     return args[0]
 
 
 def _random_like(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    call = _Call(func, args, {name: value for name, value in kwargs.items() if name not in _PLACES})
-    drawn = func(torch.empty_like(call.raw[0]), *call.raw[1:], **call.raw_kwargs)
+    call = Call(func, args, {name: value for name, value in kwargs.items() if name not in _PLACES})
+    draw = _draw(func, call)
+    drawn = draw()
     stream = backward.stream(call.runtime, call.block.index, args)
-    block, raw = call.runtime.allocate((drawn.shape, drawn.stride(), drawn.dtype), call.block.index, stream)
-    call.runtime.launch(stream, _label(func), partial(raw.copy_, drawn), (), (block.memory,))
+    block, raw = call.runtime.allocate(layout_of(drawn), call.block.index, stream)
+    call.runtime.launch(stream, _labels[func], moves.Drawn(raw, draw, drawn), (), (block.memory,))
     return wrap(raw, block)
+
+
+def _draw(func: Any, call: Call) -> Callable[[], torch.Tensor]:
+    return lambda: func(torch.empty_like(call.raw[0]), *call.raw[1:], **call.raw_kwargs)
 
 
 def _random(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -206,18 +226,39 @@ def _random(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if not any(argument.name == "generator" for argument in func._schema.arguments):
         return _wait(func, args, kwargs)
     if kwargs.get("generator") is None:
-        generator = torch.Generator()
-        generator.manual_seed(int(torch.randint(2**62, ())))
+        generator = torch.Generator("cpu")
+        generator.manual_seed(_seed())
         kwargs = {**kwargs, "generator": generator}
     return _make(func, args, kwargs)
+
+
+def _seed() -> int:
+    return int(torch.randint(2**62, (), device="cpu"))
+
+
+class _Seeded(Renewed):
+    """An operation with a generator of its own: at each replay of a graph one with another seed."""
+
+    def __init__(self, kernel: Callable[..., object], generator: torch.Generator) -> None:
+        self._kernel = kernel
+        self._generator = generator
+
+    def __call__(self) -> None:
+        self._kernel(generator=self._generator)
+
+    def anew(self) -> _Seeded:
+        """With another seed."""
+        generator = torch.Generator("cpu")
+        generator.manual_seed(_seed())
+        return _Seeded(self._kernel, generator)
 
 
 def _wait(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Run it while the host waits."""
     kwargs = {name: value for name, value in kwargs.items() if name not in _PLACES}
-    call = _Call(func, args, kwargs)
+    call = Call(func, args, kwargs)
     runtime, index = call.runtime, call.block.index
-    written, writes = _written(func, args, kwargs)
+    written_to, writes = written(func, args, kwargs)
     stream = backward.stream(runtime, index, args)
     results: list[Any] = []
     errors: list[Exception] = []
@@ -228,19 +269,18 @@ def _wait(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         except Exception as error:  # of the call, not of the device
             errors.append(error)
 
-    runtime.run(stream, _label(func), kernel, call.reads, writes)
+    runtime.run(stream, _labels[func], kernel, call.reads, writes)
     if errors:
         raise errors[0]
-    if writes:
-        return _returned(func, written)
+    if writes and not any(each.alias_info is None for each in func._schema.returns):
+        return returned(func, written_to)
     return _on_device(results[0], runtime, index)
 
 
 def _on_device(value: Any, runtime: Runtime, index: int) -> Any:
     """What an operation has returned that has already run."""
     if isinstance(value, torch.Tensor):
-        layout = (value.shape, value.stride(), value.dtype)
-        block, raw = runtime.allocate(layout, index, runtime.current(index))
+        block, raw = runtime.allocate(layout_of(value), index, runtime.current(index))
         raw.copy_(value)
         return wrap(raw, block)
     if isinstance(value, list | tuple):
@@ -262,17 +302,34 @@ def _copy(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noq
 def _reshape(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The tensor itself gets other sizes."""
     tensor = args[0]
-    with torch._C._DisableTorchDispatch():
-        func(tensor, *_on_host(args[1:]), **kwargs)
+    if func.overloadpacket.__name__ in ("resize_", "resize_as_"):
+        _make_room(tensor, args[1] if func.overloadpacket.__name__ == "resize_" else args[1].shape)
+    with torch._C._DisableTorchDispatch():  # noqa: SLF001
+        func(tensor, *on_host(args[1:]), **kwargs)
     raw = tensor._raw.detach()
-    func(raw, *_on_host(args[1:]), **kwargs)
-    tensor._raw = raw
+    func(raw, *on_host(args[1:]), **kwargs)
+    tensor._raw, tensor._layout = raw, layout_of(raw)
     if len(args) > 1 and isinstance(args[1], SimTensor):
         tensor._block = args[1]._block
     return tensor
 
 
-def _way_of(func: Any) -> _Way:
+def _make_room(tensor: SimTensor, size: Sequence[int]) -> None:
+    """Where its memory is too small for `size`, give it another, with a copy of what it has."""
+    items = math.prod(size)
+    if tensor.storage_offset() * tensor.itemsize + items * tensor.itemsize <= tensor._block.memory.size:
+        return
+    runtime, index = tensor._runtime, tensor._block.index
+    stream = runtime.current(index)
+    block, raw = runtime.allocate(layout((items,), (1,), tensor.dtype), index, stream)
+    old = tensor._raw
+    new: SimTensor = wrap(raw.as_strided(old.shape, old.stride()), block)
+    if old.numel():
+        moves.copy(new, tensor, non_blocking=True)
+    tensor.data = new
+
+
+def _way_of(func: Any) -> Way:
     schema, tags = func._schema, func.tags
     if func is _aten.copy_.default:
         return _copy
@@ -280,11 +337,17 @@ def _way_of(func: Any) -> _Way:
         return _reshape
     if func.is_view or func in _VIEWS:
         return _view
-    writes = any(_writes(argument) for argument in schema.arguments)
+    if func is _aten.clone.default:
+        return _clone
+    writes = any(is_written(argument) for argument in schema.arguments)
+    if any(each.alias_info is None for each in schema.returns):
+        writes = False  # it makes something beside: `_make` looks after both
     if torch.Tag.nondeterministic_seeded in tags:
         if writes:
             return _random_fill if not any("Tensor" in str(each.type) for each in schema.arguments[1:]) else _write
         return _random_like if schema.name.endswith("_like") else _random
+    if func is _aten._linalg_check_errors.default:  # noqa: SLF001 - what it raises is the caller's
+        return _wait
     if torch.Tag.data_dependent_output in tags:
         return _wait
     return _write if writes else _make
@@ -293,7 +356,9 @@ def _way_of(func: Any) -> _Way:
 def _out_variant(func: Any) -> tuple[Any, list[str]] | None:
     """The overload that writes its results where it is told to, and the names of those arguments."""
     schema = func._schema
-    if any(str(each.type) != "Tensor" for each in schema.returns):
+    if func in _THROUGH_ITS_RESULT:
+        return None
+    if any(str(each.type) != "Tensor" for each in schema.returns) or not _has_kernel(func.name(), _STRUCTURED):
         return None
     wanted = [(each.name, str(each.type)) for each in schema.arguments]
     for name in func.overloadpacket.overloads():
@@ -305,50 +370,16 @@ def _out_variant(func: Any) -> tuple[Any, list[str]] | None:
     return None
 
 
-def _writes(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
+class _Labels(dict[Any, str]):
+    """The names of operators."""
+
+    def __missing__(self, func: Any) -> str:
+        name: str = func.overloadpacket.__name__
+        self[func] = name
+        return name
 
 
-def _written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], list[object]]:
-    """The arguments that it writes to, and their memory."""
-    written = []
-    for place, argument in enumerate(func._schema.arguments):
-        if _writes(argument):
-            value = args[place] if place < len(args) else kwargs.get(argument.name)
-            if value is not None:
-                written.append(value)
-    return written, [each._block.memory for each in _tensors(written) if isinstance(each, SimTensor)]
-
-
-def _returned(func: Any, written: list[Any]) -> Any:
-    returns = len(func._schema.returns)
-    if not returns:
-        return None
-    return written[0] if returns == 1 else tuple(written)
-
-
-def _tensors(values: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, list | tuple):
-            found += _tensors(value)
-    return found
-
-
-def _on_host(value: Any) -> Any:
-    if isinstance(value, SimTensor | PinnedTensor):
-        return value._raw
-    if isinstance(value, list | tuple):
-        return type(value)([_on_host(each) for each in value])
-    return value
-
-
-def _label(func: Any) -> str:
-    return func.overloadpacket.__name__  # type: ignore[no-any-return]
-
-
-_ways: dict[Any, _Way] = {}
+_labels = _Labels()
+_ways: dict[Any, Way] = {}
 _out: dict[Any, Any] = {}
 SimTensor.__torch_dispatch__ = classmethod(run)

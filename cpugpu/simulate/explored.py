@@ -1,9 +1,9 @@
 """Tensors under the explorer: what a thread asks of torch is a step, and others may come before it.
 
 `__torch_function__` is called before torch's C++ is entered, and that is where a thread can be made to wait. Below it
-nothing may switch to another thread: all logical threads are one thread of the operating system, whose state torch keeps
-(which dispatch keys are on, which gradient is computed). So what an operation has to wait for on the way is waited for
-here, and the call is made again.
+nothing may switch to another thread: all logical threads are one thread of the operating system, whose state torch
+keeps (which dispatch keys are on, which gradient is computed). So what an operation has to wait for on the way is
+waited for here, and the call is made again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _QUIET = {
     "__get__", "__len__", "__hash__", "__set__", "as_strided", "backward", "chunk", "data_ptr", "detach", "dim",
     "element_size", "expand", "expand_as", "flatten", "get_device", "is_complex", "is_contiguous", "is_floating_point",
     "is_pinned", "is_same_size", "movedim", "narrow", "ndimension", "nelement", "numel", "permute", "record_stream",
-    "register_hook", "requires_grad_", "select", "size", "split", "squeeze", "storage_offset", "stride", "swapaxes", "t",
-    "transpose", "unbind", "unflatten", "unsqueeze", "untyped_storage", "view", "view_as",
+    "register_hook", "requires_grad_", "select", "size", "split", "squeeze", "storage_offset", "stride", "swapaxes",
+    "t", "transpose", "unbind", "unflatten", "unsqueeze", "untyped_storage", "view", "view_as",
 }  # fmt: skip
 
 
@@ -32,11 +32,11 @@ class ExploredTensor(SimTensor):
     """A tensor on a simulated device whose streams the explorer schedules."""
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG003
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _step(func, args, kwargs or {})
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         with session.runtime().uninterrupted():
             return dispatch.run(cls, func, types, args, kwargs)
 
@@ -45,11 +45,11 @@ class ExploredPinned(PinnedTensor):
     """Pinned memory that the explorer watches: each look is a step."""
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG003
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _step(func, args, kwargs or {})
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         runtime = session.current()
         if runtime is None:
             return super().__torch_dispatch__(func, types, args, kwargs)
@@ -67,7 +67,7 @@ def _step(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         try:
             with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001
                 return func(*args, **kwargs)
-        except NotYet as pending:
+        except NotYet as pending:  # noqa: PERF203 - rare
             assert runtime is not None
             runtime.driver.block([pending.stream.last])
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from cpugpu.errors import NotSimulated
 from cpugpu.simulate import moves, session
+from cpugpu.simulate.memory import layout_of
 from cpugpu.simulate.pinned import pinned
 from cpugpu.simulate.tensor import SimTensor, wrap
 
@@ -27,6 +30,8 @@ NAMES = (
 )  # fmt: skip
 #: Methods of tensors that take one.
 METHODS = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros")
+#: Copy what the host has, and wait until that is done.
+_FROM_HOST = ("as_tensor", "asarray", "new_tensor", "tensor")
 _EMPTY = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")
 
 
@@ -51,8 +56,10 @@ def _default_device(name: str, args: tuple[Any, ...]) -> Any:
         return args[0].device if args and isinstance(args[0], SimTensor) else None
     if name in ("as_tensor", "asarray", "tensor") and args and isinstance(args[0], SimTensor):
         return args[0].device
-    default = torch.get_default_device()
-    return default if default.type == "cuda" else None
+    for mode in reversed(_get_current_function_mode_stack()):
+        if isinstance(mode, DeviceContext):
+            return mode.device if mode.device.type == "cuda" else None
+    return None
 
 
 def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -63,9 +70,8 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if place.type == "cuda" and pin:
         raise RuntimeError("Only dense CPU tensors can be pinned")
     runtime = session.runtime()
-    data = args[0] if args else None
-    if name in ("as_tensor", "asarray", "tensor", "new_tensor") and isinstance(data if name != "new_tensor" else args[1], SimTensor):
-        source = data if name != "new_tensor" else args[1]
+    source: Any = args[1] if name == "new_tensor" else args[0] if args else None
+    if name in ("as_tensor", "asarray", "tensor", "new_tensor") and isinstance(source, SimTensor):
         made = source.to(place, kwargs.get("dtype"), copy=name in ("tensor", "new_tensor"))
         return made.detach().requires_grad_(wants_grad) if name in ("tensor", "new_tensor") else made
     if name.endswith("_like") or name.startswith("new_"):
@@ -76,13 +82,16 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     if name in _EMPTY:
         like = original(*args, device="meta", **kwargs)
         runtime.step("allocate")
-        block, raw = runtime.allocate((like.shape, like.stride(), like.dtype), place.index, runtime.current(place.index))
+        block, raw = runtime.allocate(layout_of(like), place.index, runtime.current(place.index))
         made = wrap(raw, block)
     else:
-        values = original(*args, device="cpu", **kwargs)
+        if name in _FROM_HOST:
+            runtime.check_wait(runtime.current(place.index))
+        draw = functools.partial(original, *args, device="cpu", **kwargs)
+        values = draw()
         if values.layout is not torch.strided:
             raise NotSimulated(f"torch.{name} on cuda: sparse tensors are not simulated")
-        made = moves.filled(values, place.index)
+        made = moves.filled(values, place.index, draw if name.startswith("rand") else None)
     return made.requires_grad_() if wants_grad else made
 
 

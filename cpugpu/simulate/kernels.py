@@ -71,7 +71,9 @@ def launch(kernel: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     tensors = {name: value for name, value in bound.arguments.items() if isinstance(value, SimTensor)}
     for name in (*stand_in.reads, *stand_in.writes):
         if name not in tensors:
-            raise TypeError(f"{_name(kernel)}: {name!r} is no tensor on a simulated device, and its stand-in says it is")
+            raise TypeError(
+                f"{_name(kernel)}: {name!r} is no tensor on a simulated device, and its stand-in says it is"
+            )
     index = next(iter(tensors.values()))._block.index if tensors else runtime.simulator.current_index
     bound.arguments.update({name: value._raw for name, value in tensors.items()})
     runtime.step(_name(kernel))

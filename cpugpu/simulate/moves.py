@@ -2,21 +2,23 @@
 
 torch's rules (aten/src/ATen/native/cuda/Copy.cu): a copy is enqueued on the current stream. Without `non_blocking` the
 host then waits for that stream. With it, memory of the host that is pinned is read or written *when the stream gets
-there*; memory that is not pinned is read at once (the driver stages it) and written while the host waits. A copy between
-devices runs on the source's current stream, and the target's current stream takes part: nothing of it that came before
-the copy runs later than it, and nothing that comes after runs earlier.
+there*; memory that is not pinned is read at once (the driver stages it) and written while the host waits. A copy
+between devices runs on the source's current stream, and the target's current stream takes part: nothing of it that came
+before the copy runs later than it, and nothing that comes after runs earlier.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 
+from cpugpu.device.simulated.graph import Renewed
 from cpugpu.errors import NotSimulated, SimulationError
 from cpugpu.simulate import session
-from cpugpu.simulate.memory import UNTOUCHED, Layout
+from cpugpu.simulate.memory import UNTOUCHED, Layout, layout, layout_of
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.tensor import SimTensor, wrap
 
@@ -26,12 +28,12 @@ _to: Any = torch._C.TensorBase.to  # noqa: SLF001 - torch's own, whatever has be
 
 def device_of(device: Any) -> torch.device:
     """`device` as torch takes it, with its number. `None`: the current CUDA device."""
-    found = torch.device("cuda" if device is None else device) if not isinstance(device, int) else torch.device("cuda", device)
+    found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device or "cuda")
     if found.type != "cuda":
         return found
     simulator = session.runtime().simulator
     if found.index is None:
-        return torch.device("cuda", simulator.current_index)
+        return torch.device("cuda", simulator.current_index)  # type: ignore[unreachable]
     if found.index >= simulator.device_count:
         raise RuntimeError(
             f"CUDA error: invalid device ordinal: {found} was asked for, and the simulation has"
@@ -43,7 +45,7 @@ def device_of(device: Any) -> torch.device:
 def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """`Tensor.to`, for any tensor."""
     copy = kwargs.pop("copy", False)
-    if len(args) and isinstance(args[0], torch.Tensor):
+    if args and isinstance(args[0], torch.Tensor):
         like, args = args[0], args[1:]
         args = (like.device, like.dtype, *args)
     device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)  # noqa: SLF001
@@ -56,16 +58,26 @@ def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     if device.type == "cuda":
         device = device_of(device)
     if device == tensor.device or "cuda" not in (device.type, tensor.device.type):
-        options = {} if memory_format is None else {"memory_format": memory_format}
+        options: dict[str, Any] = {} if memory_format is None else {"memory_format": memory_format}
         if device != tensor.device:
             options["device"] = device
-        return _to(tensor, dtype=dtype or tensor.dtype, non_blocking=non_blocking, copy=copy, **options)  # type: ignore[no-any-return]
+        same: torch.Tensor = _to(tensor, dtype=dtype or tensor.dtype, non_blocking=non_blocking, copy=copy, **options)
+        return same
     if device.type not in ("cpu", "cuda"):
-        raise NotSimulated(f"a copy from {tensor.device} to {device}: only the CPU and simulated CUDA devices take part")
-    move = partial(_move, device=device, dtype=dtype or tensor.dtype, non_blocking=non_blocking, memory_format=memory_format)
+        raise NotSimulated(
+            f"a copy from {tensor.device} to {device}: only the CPU and simulated CUDA devices take part"
+        )
+    move = partial(
+        _move, device=device, dtype=dtype or tensor.dtype, non_blocking=non_blocking, memory_format=memory_format
+    )
     if tensor.requires_grad and torch.is_grad_enabled():
         return _Move.apply(tensor, move)  # type: ignore[no-any-return, no-untyped-call]
     return move(tensor)
+
+
+def type_as(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """`Tensor.type_as`, for any tensor."""
+    return to(tensor, other.device, other.dtype)
 
 
 class _Move(torch.autograd.Function):
@@ -75,7 +87,8 @@ class _Move(torch.autograd.Function):
     def forward(ctx: Any, tensor: torch.Tensor, move: Any) -> torch.Tensor:
         """There."""
         ctx.source = (tensor.device, tensor.dtype)
-        return move(tensor)  # type: ignore[no-any-return]
+        moved: torch.Tensor = move(tensor)
+        return moved
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[torch.Tensor, None]:
@@ -85,7 +98,7 @@ class _Move(torch.autograd.Function):
 
 
 def _move(
-    tensor: torch.Tensor, device: torch.device, dtype: torch.dtype, *, non_blocking: bool, memory_format: Any
+    tensor: Any, device: torch.device, dtype: torch.dtype, *, non_blocking: bool, memory_format: Any
 ) -> torch.Tensor:
     if not isinstance(tensor, SimTensor):
         return to_device(tensor, device.index, dtype, non_blocking=non_blocking, memory_format=memory_format)
@@ -100,39 +113,63 @@ def _move(
 
 
 def to_device(
-    host: torch.Tensor, index: int, dtype: torch.dtype | None = None, *, non_blocking: bool = False, memory_format: Any = None
-) -> Any:
+    host: torch.Tensor,
+    index: int,
+    dtype: torch.dtype | None = None,
+    *,
+    non_blocking: bool = False,
+    memory_format: Any = None,
+) -> torch.Tensor:
     """A copy of `host` on a device."""
     runtime = session.runtime()
     stream = runtime.current(index)
     runtime.step("copy to device")
     block, raw = runtime.allocate(_layout(host, dtype or host.dtype, memory_format), index, stream)
-    target = wrap(raw, block)
+    target: torch.Tensor = wrap(raw, block)
     copy(target, host, non_blocking=non_blocking)
     return target
 
 
-def filled(values: torch.Tensor, index: int) -> Any:
-    """A tensor on a device that a kernel fills with `values`, which nobody else has."""
+def filled(values: torch.Tensor, index: int, draw: Callable[[], torch.Tensor] | None = None) -> Any:
+    """A tensor on a device that a kernel fills with `values`, which nobody else has; `draw` would make others."""
     runtime = session.runtime()
     stream = runtime.current(index)
     runtime.step("fill")
-    block, raw = runtime.allocate((values.shape, values.stride(), values.dtype), index, stream)
-    runtime.launch(stream, "fill", partial(raw.copy_, values), (), (block.memory,))
+    block, raw = runtime.allocate(layout_of(values), index, stream)
+    kernel = partial(raw.copy_, values) if draw is None else Drawn(raw, draw, values)
+    runtime.launch(stream, "fill", kernel, (), (block.memory,))
     return wrap(raw, block)
+
+
+class Drawn(Renewed):
+    """Fill memory with random numbers. The host draws them: at each replay of a graph new ones."""
+
+    def __init__(self, target: torch.Tensor, draw: Callable[[], torch.Tensor], values: torch.Tensor) -> None:
+        self._target = target
+        self._draw = draw
+        self._values = values
+
+    def __call__(self) -> None:
+        """Now."""
+        self._target.copy_(self._values)
+
+    def anew(self) -> Drawn:
+        """With other numbers."""
+        return Drawn(self._target, self._draw, self._draw())
 
 
 def to_host(
     tensor: SimTensor, dtype: torch.dtype | None = None, *, non_blocking: bool, memory_format: Any = None
 ) -> torch.Tensor:
-    """A copy on the host. With `non_blocking` it is pinned, and holds the values only when the stream has come so far."""
+    """A copy on the host. With `non_blocking` it is pinned, and filled only when the stream has come so far."""
     runtime = tensor._runtime
     runtime.check()
     runtime.step("copy to host")
-    size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format)
-    host = torch.empty_strided(size, stride, dtype=kind)
+    size, stride, kind = _layout(tensor, dtype or tensor.dtype, memory_format).parts
+    host = torch.empty_strided(size, stride, dtype=kind, device="cpu")
     if non_blocking:
-        host.untyped_storage().fill_(UNTOUCHED)  # who looks too early must see the same each time
+        storage: Any = host.untyped_storage()
+        storage.fill_(UNTOUCHED)  # who looks too early must see the same each time
         host = pinned(host, runtime)
     copy(host, tensor, non_blocking=non_blocking)
     return host
@@ -145,10 +182,15 @@ def copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> N
             _from_host(target, source, non_blocking=non_blocking)
         elif target._block.index == source._block.index:
             runtime = target._runtime
-            stream = runtime.current(target._block.index)
-            runtime.launch(
-                stream, "copy", partial(target._raw.copy_, source._raw), (source._block.memory,), (target._block.memory,)
+            stream = backward.stream(runtime, target._block.index, (target, source))
+            moved = runtime.launch(
+                stream,
+                "copy",
+                partial(target._raw.copy_, source._raw),
+                (source._block.memory,),
+                (target._block.memory,),
             )
+            backward.made(moved, (target._block.memory,), runtime)
         else:
             _between(target, source)
     else:
@@ -164,6 +206,11 @@ def _from_host(target: SimTensor, source: torch.Tensor, *, non_blocking: bool) -
     if isinstance(source, PinnedTensor):
         reads, source = (source._memory,), source._raw
     elif non_blocking:
+        if stream.capture is not None:
+            raise RuntimeError(
+                "Cannot copy between CPU and CUDA tensors during CUDA graph capture unless the CPU tensor is pinned."
+                " Please use tensor.pin_memory() or allocate the tensor with pin_memory=True."
+            )
         source = source.detach().clone()  # the driver has staged it when the call returns
     kernel = partial(target._raw.copy_, source.detach())
     if non_blocking:
@@ -209,6 +256,9 @@ def _layout(tensor: torch.Tensor, dtype: torch.dtype, memory_format: Any) -> Lay
     if isinstance(tensor, SimTensor | PinnedTensor):
         tensor = tensor._raw
     if memory_format in (None, torch.preserve_format) and tensor.is_contiguous():
-        return tensor.shape, tensor.stride(), dtype
+        return layout(tensor.shape, tensor.stride(), dtype)
     like = torch.empty_like(tensor, device="meta", memory_format=memory_format or torch.preserve_format)
-    return like.shape, like.stride(), dtype
+    return layout(like.shape, like.stride(), dtype)
+
+
+from cpugpu.simulate import backward  # noqa: E402 - it needs the tensors, which need this

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 import torch.autograd
 import torch.cuda
+import torch.cuda.graphs
 import torch.cuda.streams
 
 from cpugpu.device import accelerator
 from cpugpu.patches import Patch
-from cpugpu.simulate import backward, devices, factories, kernels, moves, session, streams
+from cpugpu.simulate import backward, devices, factories, graphs, kernels, library, moves, session, streams
 from cpugpu.simulate.pinned import pinned
 from cpugpu.simulate.runtime import Runtime
+
 
 def patches(runtime: Runtime) -> Iterator[Patch]:
     """All of them."""
@@ -31,6 +33,12 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
         yield module, "Stream", streams.CudaStream
         yield module, "Event", streams.CudaEvent
         yield module, "ExternalStream", streams.ExternalStream
+    for module in (cuda, cuda.graphs):
+        yield module, "CUDAGraph", graphs.CUDAGraph
+        yield module, "graph", graphs.graph
+        yield module, "graph_pool_handle", graphs.graph_pool_handle
+        yield module, "is_current_stream_capturing", graphs.is_current_stream_capturing
+    yield torch.accelerator, "Graph", graphs.Graph
     yield torch, "Stream", streams.Stream
     yield torch, "Event", streams.Event
     for name, value in {
@@ -53,8 +61,8 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
         "ipc_collect": devices.no_effect(),
         "is_available": devices.is_available,
         "is_initialized": devices.is_available,
-        "manual_seed": torch.random.default_generator.manual_seed,
-        "manual_seed_all": torch.random.default_generator.manual_seed,
+        "manual_seed": torch.default_generator.manual_seed,
+        "manual_seed_all": torch.default_generator.manual_seed,
         "max_memory_allocated": devices.max_memory_allocated,
         "mem_get_info": devices.mem_get_info,
         "memory_allocated": devices.memory_allocated,
@@ -85,8 +93,21 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
         yield torch, name, factories.double(name, getattr(torch, name))
     for name in factories.METHODS:
         yield torch.Tensor, name, factories.double(name, getattr(torch.Tensor, name))
-    yield torch.autograd, "_engine_run_backward", backward.double(torch.autograd._engine_run_backward)  # noqa: SLF001
+    autograd: Any = torch.autograd
+    yield autograd, "_engine_run_backward", backward.double(autograd._engine_run_backward)  # noqa: SLF001
+    autocast: Any = torch.amp.autocast_mode.autocast
+    yield autocast, "__enter__", library.enter_autocast(autocast.__enter__)
+    yield autocast, "__exit__", library.exit_autocast(autocast.__exit__)
+    yield torch.backends.cudnn, "is_acceptable", devices.no_effect(False)
+    for module, name in ((torch, "vander"), (torch.linalg, "cond"), (torch.linalg, "matrix_rank")):
+        yield module, name, library.where_its_argument_is(getattr(module, name))
+    yield torch, "Generator", library.generator(torch.Generator)
+    yield torch, "load", library.load(torch.load)
+    for module in (cuda, cuda.random):
+        for name in ("get_rng_state", "get_rng_state_all", "set_rng_state", "set_rng_state_all"):
+            yield module, name, getattr(library, name)
     yield torch.Tensor, "to", moves.to
+    yield torch.Tensor, "type_as", moves.type_as
     yield torch.Tensor, "cuda", _cuda
     yield torch.Tensor, "pin_memory", _pin_memory
     # A module's parameters stay the objects that they are when it moves to a device: the tensors change places.
@@ -105,5 +126,3 @@ def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa
 
 def _pin_with_grad(tensor: torch.Tensor) -> torch.Tensor:
     return pinned(tensor.detach().clone(), session.runtime()).requires_grad_()
-
-

@@ -31,10 +31,10 @@ class PinnedTensor(torch.Tensor):
 
     _raw: torch.Tensor
     _memory: HostMemory
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # noqa: SLF001
+    __torch_function__: Any = torch._C._disabled_torch_function_impl  # noqa: SLF001
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG003
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return dispatch.run_with_pinned(func, args, kwargs or {})
 
     def is_pinned(self, device: Any = None) -> bool:  # noqa: ARG002
@@ -76,7 +76,7 @@ class PinnedTensor(torch.Tensor):
         look(self)
         return self._raw.__array__(*args, **kwargs)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # noqa: ARG002
+    def __repr__(self, **kwargs: Any) -> str:  # type: ignore[override]
         look(self)
         return repr(self._raw)
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from cpugpu.device.simulated import Simulator
 from cpugpu.device.simulated.model import Operation, StreamState
 from cpugpu.errors import SimulationOver
-from cpugpu.simulate.memory import Allocator, Block, Layout
+from cpugpu.simulate.memory import Allocator, Block, GraphPool, Layout
 
 #: What a simulated device has, in bytes. Memory that is used is really used, so this is only a limit.
 MEMORY_BYTES = 16 << 30
@@ -40,6 +42,7 @@ class Runtime:
         self.tensor_class: Any = None
         self.pinned_class: Any = None
         self.local = threading.local()  # the logical thread's, under the explorer
+        self.graph_pools: dict[tuple[int, int], GraphPool] = {}
         self._kept: list[object] = []
         self._uninterrupted = 0
         self.allocators = [Allocator(self, index, MEMORY_BYTES) for index in range(simulator.device_count)]
@@ -69,18 +72,21 @@ class Runtime:
         self.over = True
 
     def in_child(self) -> None:
-        """This process is a fork: the workers are gone, and CUDA would refuse everything."""
+        """The process is a fork: the workers are gone, and CUDA would refuse everything."""
         self.forked = self.over = True
 
     # -- for the threads of the program ------------------------------------------------------------------------------
 
     def current(self, index: int) -> StreamState:
         """The stream on which the calling thread's next operation goes."""
-        return self.simulator.current_stream(index).state
+        simulator = self.simulator
+        return simulator.current_stream(index).state if simulator.switched else simulator.states[index].default
 
     def allocate(self, layout: Layout, index: int, stream: StreamState) -> tuple[Block, torch.Tensor]:
-        """Memory of a device, from the pool of a stream."""
-        return self.allocators[index].allocate(layout, stream)
+        """Memory of a device, from the pool of a stream; while that is captured, from the graph's."""
+        capture = stream.capture
+        pool = capture.pool.share(stream) if capture is not None and isinstance(capture.pool, GraphPool) else stream
+        return self.allocators[index].allocate(layout, pool)
 
     def launch(
         self,
@@ -114,6 +120,7 @@ class Runtime:
         """Enqueue, and block until it is done. Under the explorer nobody can come between here, so what is to be
         waited for has to be done already: `NotYet` asks for that.
         """
+        self.check_wait(stream)
         if not self._uninterrupted:
             self.finish(self.launch(stream, label, kernel, reads, writes))
             return
@@ -123,6 +130,12 @@ class Runtime:
         stream.device.raise_error()
         self.driver.touch(reads, writes)
         kernel()
+
+    def check_wait(self, stream: StreamState) -> None:
+        """The host is about to wait for `stream`: `DeviceError` where a graph capture forbids it."""
+        with self.driver as machine:
+            if machine.captures.active:
+                self.simulator.ask(lambda thread: machine.captures.check_stream(stream, thread))
 
     def finish(self, operation: Operation) -> None:
         """Block until it is done; raises what the device is stuck in."""

@@ -1,9 +1,9 @@
-"""What an operation will return, before it has run: sizes, strides and types.
+"""What an operation will return, before it has run: sizes, strides and types; and how it is run.
 
 The host needs to know at once, for it goes on with the next operation. torch's meta kernels tell, but half of them are
 written in Python and take most of a millisecond, so what they have told is kept: an operation on tensors of the same
-layouts, with the same integers, returns the same. Numbers that are no integers do not count: no shape depends on one,
-except where they come in lists (scale factors).
+layouts, with the same integers, returns the same. A few operators return other types or other strides on a CPU than
+the meta kernels say; those are asked themselves, on zeros.
 """
 
 from __future__ import annotations
@@ -14,11 +14,19 @@ from typing import Any
 
 import torch
 
-from cpugpu.simulate.memory import Layout
+from cpugpu.simulate.memory import Layout, layout_of
 from cpugpu.simulate.tensor import SimTensor
 
 #: So many answers are kept; the oldest goes first.
 _KEPT = 20_000
+#: Operators whose meta kernels do not speak for the CPU: other types, other strides.
+_ASK_ITSELF = {
+    "_batch_norm_with_update", "_embedding_bag", "_embedding_bag_forward_only", "convolution",
+    "convolution_backward", "mkldnn_rnn_layer",
+    "mkldnn_rnn_layer_backward", "_native_batch_norm_legit", "batch_norm_backward", "native_batch_norm",
+    "native_batch_norm_backward", "native_group_norm", "native_group_norm_backward", "native_layer_norm",
+    "native_layer_norm_backward",
+}  # fmt: skip
 
 
 class Unknown(Exception):
@@ -35,12 +43,13 @@ class Spec:
         self.pack = pack
 
 
+#: Statistics that are not there, for autograd takes no `None`.
+_NOTHING = layout_of(torch.empty(0))
 _known: OrderedDict[Hashable, Spec | None] = OrderedDict()
 
 
-def infer(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec:
-    """The result of `func`. `Unknown` where it cannot be told."""
-    key = (func, _key(args), _key(kwargs.items()) if kwargs else None)
+def infer(key: Hashable, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec:
+    """The result of `func`; `key` says all that it depends on. `Unknown` where it cannot be told."""
     try:
         spec = _known[key]
     except KeyError:
@@ -52,54 +61,39 @@ def infer(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec:
     return spec
 
 
-def _key(values: Any) -> Hashable:
-    return tuple([_part(value) for value in values])  # noqa: C409 - a list is faster than a generator
-
-
-def _part(value: Any) -> Hashable:
-    if isinstance(value, torch.Tensor):
-        if type(value) is SimTensor or isinstance(value, SimTensor):
-            value = value._raw  # noqa: SLF001 - its attributes are read without a call of Python
-            return (value.shape, value.stride(), value.dtype)
-        return (value.shape, value.dtype, "host")
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return tuple([each if type(each) in (int, float) else _part(each) for each in value])  # noqa: C409
-    if kind is float or kind is complex:
-        return kind
-    if kind is bool:
-        return (bool, value)  # True is 1 otherwise
-    return value  # type: ignore[no-any-return]
-
-
 def _ask(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec | None:
+    device = "cpu" if func.overloadpacket.__name__ in _ASK_ITSELF else "meta"
     try:
-        result = func(*_on_meta(args), **{name: _on_meta(value) for name, value in kwargs.items()})
+        result = func(*_like(args, device), **{name: _like(value, device) for name, value in kwargs.items()})
     except Exception:
         return None  # the operation itself will say why, if it has something against its arguments
     if result is None or isinstance(result, torch.Tensor):
         return Spec((_layout(result),), None)
     if isinstance(result, list | tuple) and all(each is None or isinstance(each, torch.Tensor) for each in result):
-        return Spec([_layout(each) for each in result], type(result))
+        return Spec([_NOTHING if each is None and device == "cpu" else _layout(each) for each in result], type(result))
     return None
 
 
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, SimTensor):
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+def _like(value: Any, device: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        if isinstance(value, SimTensor):
+            size, stride, dtype = value._layout.parts
+        else:
+            size, stride, dtype = value.shape, value.stride(), value.dtype
+        return torch.empty_strided(size, stride, dtype=dtype, device=device).zero_()
     if isinstance(value, list | tuple):
-        return type(value)([_on_meta(each) for each in value])
+        return type(value)([_like(each, device) for each in value])
     if isinstance(value, torch.device):
-        return torch.device("meta")
+        return torch.device(device)
     return value
 
 
 def _layout(value: torch.Tensor | None) -> Layout | None:
-    return None if value is None else (value.shape, value.stride(), value.dtype)
+    return None if value is None else layout_of(value)
 
 
 def _warm_up() -> None:
-    """The first of its kinds takes torch seconds, for it imports much; that must not come in the middle of a schedule."""
+    """The first of its kind takes torch seconds, for it imports much: not in the middle of a schedule."""
     torch.ops.aten.add.Tensor(torch.empty(1, device="meta"), torch.empty(1, device="meta"))
 
 

@@ -72,10 +72,6 @@ class Stream(SimStream):
 
     native_handle = cuda_stream
 
-    def is_capturing(self) -> bool:
-        """Is what is enqueued on it going into a graph?"""
-        return False
-
     def query(self) -> bool:
         """Is all work that was submitted so far done?"""
         _usable(self)
@@ -103,7 +99,7 @@ class Stream(SimStream):
         entered.append(context)
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         _entered().pop().__exit__(*exc_info)
 
     def __eq__(self, other: object) -> bool:
@@ -143,12 +139,13 @@ class Event(SimEvent):
         enable_timing: bool = False,
         blocking: bool = False,  # noqa: ARG002 - a matter of how synchronize() waits
         interprocess: bool = False,
+        external: bool = False,
     ) -> None:
         if device is not None and device_of(device).type != "cuda":
             raise NotSimulated(f"an event of {device}: only CUDA devices are simulated")
         if interprocess:
             raise NotSimulated("an event of several processes: a simulated device belongs to one process")
-        super().__init__(session.runtime().simulator, enable_timing=enable_timing)
+        super().__init__(session.runtime().simulator, enable_timing=enable_timing, external=external)
 
     @property
     def device(self) -> torch.device | None:
@@ -184,8 +181,7 @@ class CudaEvent(Event):
     def __init__(
         self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, external: bool = False
     ) -> None:
-        super().__init__(enable_timing=enable_timing, blocking=blocking, interprocess=interprocess)
-        self.external = external
+        super().__init__(enable_timing=enable_timing, blocking=blocking, interprocess=interprocess, external=external)
 
 
 class StreamContext:
@@ -201,7 +197,7 @@ class StreamContext:
             self._context = self.stream.simulator.use(self.stream)
             self._context.__enter__()
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._context is not None:
             self._context.__exit__(*exc_info)
 

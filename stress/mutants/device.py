@@ -17,8 +17,8 @@ DEVICE = (
         "device",
         f"{_MODEL}:Machine.enqueue",
         """
-        -before = [stream.last, after]
-        +before = [after]
+        -before = [stream.last, *behind]
+        +before = [*behind]
         """,
         "The operations of a stream do not wait for each other.",
     ),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cpugpu.device import find_accelerator
-from cpugpu.device.simulated import SimulatedDevice, Simulator, no_latency
+from cpugpu.device.simulated import SimEvent, SimulatedDevice, Simulator, no_latency
 
 
 class SimulatedGpu:
@@ -51,6 +51,21 @@ class SimulatedGpu:
 
     def peek(self, buffer: Any) -> Any:
         return self.device.read(buffer)[0]
+
+    def begin_capture(self, stream: Any, mode: str = "global") -> None:
+        stream.begin_capture(mode)
+
+    def end_capture(self, stream: Any) -> Any:
+        return stream.end_capture()
+
+    def is_capturing(self, stream: Any) -> bool:
+        return stream.is_capturing()
+
+    def launch(self, graph: Any, stream: Any) -> None:
+        graph.launch(stream)
+
+    def external_event(self) -> Any:
+        return SimEvent(self.simulator, external=True)
 
     def fail(self, stream: Any) -> None:
         def broken() -> None:
@@ -104,13 +119,43 @@ class CudaGpu:
             open_gate()
             stream.synchronize()  # the word must outlive the wait
 
+    def begin_capture(self, stream: Any, mode: str = "global") -> None:
+        number = ("global", "thread_local", "relaxed").index(mode)
+        self._call("cuStreamBeginCapture_v2", stream, ctypes.c_void_p(stream.cuda_stream), number)
+
+    def end_capture(self, stream: Any) -> Any:
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuStreamEndCapture", stream, ctypes.c_void_p(stream.cuda_stream), ctypes.byref(graph))
+        self._call("cuGraphInstantiateWithFlags", stream, ctypes.byref(executable), graph, ctypes.c_uint64(0))
+        return executable
+
+    def is_capturing(self, stream: Any) -> bool:
+        status = ctypes.c_int()
+        self._call("cuStreamIsCapturing", stream, ctypes.c_void_p(stream.cuda_stream), ctypes.byref(status))
+        return status.value != 0
+
+    def launch(self, graph: Any, stream: Any) -> None:
+        self._call("cuGraphLaunch", stream, graph, ctypes.c_void_p(stream.cuda_stream))
+
+    def external_event(self) -> Any:
+        return self.torch.cuda.Event(external=True)
+
+    def _call(self, name: str, stream: Any, *arguments: Any) -> None:
+        """A function of the driver. RuntimeError with the driver's text, which torch's errors have too."""
+        with self.device.use(stream):  # makes the context current in this thread
+            code = getattr(self._driver, name)(*arguments)
+        if code:
+            text = ctypes.c_char_p()
+            self._driver.cuGetErrorString(code, ctypes.byref(text))
+            raise RuntimeError((text.value or b"").decode())
+
     def peek(self, buffer: Any) -> Any:
         with self.torch.cuda.stream(self.torch.cuda.Stream(self.index)):
             return buffer.tensor[0].item()
 
 
 class TorchOnSimulatedGpu(CudaGpu):
-    """The same through `torch.cuda`, while `cpugpu.simulate` is on. Only the gate differs: there is no libcuda."""
+    """The same through `torch.cuda`, while `cpugpu.simulate` is on. What differs is what goes to libcuda on a card."""
 
     name = "torch on sim"
     error = RuntimeError
@@ -134,6 +179,9 @@ class TorchOnSimulatedGpu(CudaGpu):
             yield opened.set
         finally:
             opened.set()
+
+    begin_capture, end_capture = SimulatedGpu.begin_capture, SimulatedGpu.end_capture  # type: ignore[assignment]
+    is_capturing, launch = SimulatedGpu.is_capturing, SimulatedGpu.launch  # type: ignore[assignment]
 
     def fail(self, stream: Any) -> None:
         """What a real device cannot recover from: an index that is out of bounds."""

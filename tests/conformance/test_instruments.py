@@ -86,18 +86,15 @@ def test_streams_and_devices_are_seen(gpu: Any) -> None:
 
 @pytest.fixture
 def captured(gpu: Any) -> Iterator[Any]:
-    """A stream of a real device that is being captured. The simulated one knows no capture yet."""
-    if gpu.name == "sim":
-        pytest.skip("the simulated device knows no graph capture")
-    graph, stream = gpu.torch.cuda.CUDAGraph(), gpu.device.stream()
-    with gpu.torch.cuda.stream(stream):
-        gpu.torch.ones(1, device="cuda")
-    gpu.torch.cuda.synchronize()
-    with gpu.torch.cuda.graph(graph, stream=stream):
-        yield stream
-        gpu.torch.ones(1, device="cuda")
-    graph.replay()  # the capture is whole: nothing that the instruments did has ended it
-    gpu.torch.cuda.synchronize()
+    """A stream that is being captured."""
+    stream, cell = gpu.device.stream(), gpu.device.buffer(0)
+    gpu.begin_capture(stream)
+    yield stream
+    gpu.device.fill(cell, 1, stream)
+    graph = gpu.end_capture(stream)  # the capture is whole: nothing that the instruments did has ended it
+    gpu.launch(graph, stream)
+    gpu.device.synchronize()
+    assert gpu.device.read(cell) == (1,)
 
 
 @pytest.mark.parametrize("mode", ["log", "check"])

@@ -32,7 +32,7 @@ def first_write_on_another_stream(fixed: bool, rounds: int) -> bool:
     return [output.tolist()[0] for output in outputs] == [2.0 * (number + 1) for number in range(rounds)]
 
 
-@snippet("trec#4231", "pt#179863", hazards=(21,), rounds=8)
+@snippet("trec#4231", hazards=(21,), rounds=8)
 def record_stream_of_the_wrong_stream(fixed: bool, rounds: int) -> bool:
     """`record_stream` names the stream that has *made* the tensor, which says nothing, instead of the one that reads
     it.
@@ -52,7 +52,7 @@ def record_stream_of_the_wrong_stream(fixed: bool, rounds: int) -> bool:
     return [output.tolist()[0] for output in outputs] == [2.0 * (number + 1) for number in range(rounds)]
 
 
-@snippet("meg#5788", "pt#83917", hazards=(21,), rounds=8)
+@snippet("meg#5788", hazards=(21,), rounds=8)
 def freed_before_the_side_stream_is_joined(fixed: bool, rounds: int) -> bool:
     """An activation is offloaded on a side stream and let go of, and the next layer gets its memory.
 

@@ -17,7 +17,7 @@ def captured(static_input: torch.Tensor) -> tuple[torch.cuda.CUDAGraph, torch.Te
     return graph, static_output
 
 
-@snippet("sgl#38472", "pt#155372", hazards=(17, 19), rounds=6, graphs=True)
+@snippet(hazards=(17, 19), rounds=6, graphs=True)
 def static_input_overwritten(fixed: bool, rounds: int) -> bool:
     """The next batch is copied into the graph's input on a side stream, while a replay still reads it."""
     static_input = torch.zeros(4, device="cuda")
@@ -36,7 +36,7 @@ def static_input_overwritten(fixed: bool, rounds: int) -> bool:
     return [output.tolist()[0] for output in outputs] == [2.0 * (number + 1) for number in range(rounds)]
 
 
-@snippet("vllm#45704", "pt#196919", hazards=(18, 19), rounds=6, graphs=True)
+@snippet(hazards=(18, 19), rounds=6, graphs=True)
 def static_output_overwritten(fixed: bool, rounds: int) -> bool:
     """The output is copied to the host on a side stream; the next replay writes it again."""
     static_input = torch.zeros(4, device="cuda")
@@ -55,7 +55,7 @@ def static_output_overwritten(fixed: bool, rounds: int) -> bool:
     return [output.tolist()[0] for output in outputs] == [2.0 * (number + 1) for number in range(rounds)]
 
 
-@snippet("NVIDIA/warp#983", "meg#7020", hazards=(20,), rounds=6, explored_rounds=1, graphs=True)
+@snippet(hazards=(20,), rounds=6, explored_rounds=1, graphs=True)
 def replay_not_joined(fixed: bool, rounds: int) -> bool:
     """The graph is replayed on a side stream, and its output read on another that does not wait for it."""
     static_input = torch.zeros(4, device="cuda")
@@ -75,7 +75,7 @@ def replay_not_joined(fixed: bool, rounds: int) -> bool:
     return [output.tolist()[0] for output in outputs] == [2.0 * (number + 1) for number in range(rounds)]
 
 
-@snippet("meg#7020", "pt#155372", hazards=(29,), rounds=1, explored_rounds=1, graphs=True)
+@snippet(hazards=(29,), rounds=1, explored_rounds=1, graphs=True)
 def fork_not_joined_in_the_capture(fixed: bool, rounds: int) -> bool:
     """A side stream takes part in the capture and does not come back: CUDA refuses the graph (error 904)."""
     x = torch.ones(4, device="cuda")

@@ -45,7 +45,7 @@ def item_too_early(fixed: bool, rounds: int) -> bool:
     return seen == [step + 1.0 for step in range(rounds)]
 
 
-@snippet("pt#185252", "vllm#53491", hazards=(16,), rounds=4, explored_rounds=1)
+@snippet("pt#185252", hazards=(16,), rounds=4, explored_rounds=1)
 def sum_on_the_host_too_early(fixed: bool, rounds: int) -> bool:
     """The same with an operation of the CPU on the tensor that is not there yet: the number of tokens that were
     accepted.

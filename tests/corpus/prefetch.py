@@ -9,7 +9,7 @@ import torch
 from tests.corpus.registry import LONG, in_threads, snippet
 
 
-@snippet("pt#45787", "trec#2598", hazards=(20,), rounds=8, explored_rounds=1)
+@snippet("trec#2598", hazards=(20,), rounds=8, explored_rounds=1)
 def no_wait_stream(fixed: bool, rounds: int) -> bool:
     """The copy runs on its stream, the model on another, and nothing lets the model wait for the copy."""
     compute, side = torch.cuda.current_stream(), torch.cuda.Stream()

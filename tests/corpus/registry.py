@@ -19,7 +19,7 @@ Function = Callable[[bool, int], bool]
 
 @dataclass(frozen=True)
 class Snippet:
-    """A function and what it needs. `hazards`: rows of the catalogue of hazards; `trackers`: where it was met."""
+    """A function and what it needs. `hazards`: rows of the catalogue of hazards. `trackers`: where it was reported."""
 
     function: Function
     hazards: tuple[int, ...]
@@ -34,10 +34,6 @@ class Snippet:
     options: dict[str, object] = field(default_factory=dict)
     #: What the explorer finds: a wrong outcome, or a deadlock.
     explored_as: str = "outcome"
-    #: Why the explorer cannot show it; empty if it can.
-    not_explored: str = ""
-    #: Why real time cannot show it; empty if it can.
-    not_simulated: str = ""
 
     @property
     def name(self) -> str:
@@ -61,8 +57,6 @@ def snippet(
     graphs: bool = False,
     options: dict[str, object] | None = None,
     explored_as: str = "outcome",
-    not_explored: str = "",
-    not_simulated: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function as a snippet."""
 
@@ -78,8 +72,6 @@ def snippet(
                 graphs,
                 options or {},
                 explored_as,
-                not_explored,
-                not_simulated,
             )
         )
         return function

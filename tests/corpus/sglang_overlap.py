@@ -10,7 +10,7 @@ import torch
 from tests.corpus.registry import LONG, in_threads, snippet
 
 
-@snippet("sgl#5788", "sgl#18746", hazards=(15, 16), explored_rounds=1)
+@snippet("sgl#5788", hazards=(15, 16), explored_rounds=1)
 def copy_done(fixed: bool, rounds: int) -> bool:
     """The tokens are copied to the host without blocking. Who reads them has to wait for the event behind the copy."""
     ids = torch.zeros(4, device="cuda")
@@ -69,7 +69,7 @@ def launch_done(fixed: bool, rounds: int) -> bool:
     return seen == [batch + 1.0 for batch in range(rounds)]
 
 
-@snippet("sgl#38472", "sgl#20611", hazards=(1,))
+@snippet("sgl#38472", hazards=(1,))
 def layer_done_counter(fixed: bool, rounds: int) -> bool:
     """HiCache loads the layers of a prefix one after the other; the model waits for each just before it needs it.
 

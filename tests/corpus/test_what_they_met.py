@@ -76,3 +76,23 @@ def test_more_devices_than_the_explorer_has_are_refused() -> None:
             return "refused"
 
     assert explore(many, seconds=10).kind is VerdictKind.PROVED
+
+
+def test_a_kernel_that_takes_long_takes_no_schedule_away() -> None:
+    def traces(cycles: int) -> int | None:
+        @scenario
+        def two_streams(rig: object) -> int:
+            with simulate():
+                x = torch.zeros(1, device="cuda")
+                torch.cuda.synchronize()
+                for number in (1, 2):
+                    with torch.cuda.stream(torch.cuda.Stream()):
+                        if cycles:
+                            torch.cuda._sleep(cycles)
+                        x.fill_(number)
+                torch.cuda.synchronize()
+                return int(x.item())
+
+        return explore(two_streams, seconds=20, strategy="dpor").traces
+
+    assert traces(0) == traces(1000) == 2

@@ -34,7 +34,7 @@ def wait_before_record(fixed: bool, rounds: int) -> bool:
     return seen == [[1.0] * 4]
 
 
-@snippet("pt#156883", "sgl#5788", hazards=(2,), rounds=1, explored_rounds=1)
+@snippet(hazards=(2,), rounds=1, explored_rounds=1)
 def query_before_record(fixed: bool, rounds: int) -> bool:
     """A thread that polls takes an event that is not recorded for one that is done: `query()` is True."""
     host = torch.zeros(4).pin_memory()
@@ -60,7 +60,7 @@ def query_before_record(fixed: bool, rounds: int) -> bool:
     return seen == [[1.0] * 4]
 
 
-@snippet("pt#45787", hazards=(8, 16), rounds=4, explored_rounds=1)
+@snippet("ml-explore/mlx#1768", hazards=(8, 16), rounds=4, explored_rounds=1)
 def flag_before_the_work_is_done(fixed: bool, rounds: int) -> bool:
     """A flag of the host says that work was *enqueued*. The stream of the other thread starts before it is done."""
     x = torch.zeros(rounds, 4, device="cuda")
@@ -188,7 +188,7 @@ def stream_kept_from_the_beginning(fixed: bool, rounds: int) -> bool:
     return [row.tolist()[0] for row in stored] == [layer + 1.0 for layer in range(rounds)]
 
 
-@snippet("pt#58626", hazards=(8, 10), rounds=8, explored_rounds=1)
+@snippet(hazards=(8, 10), rounds=8, explored_rounds=1)
 def set_stream_leaks(fixed: bool, rounds: int) -> bool:
     """A helper calls `torch.cuda.set_stream` and does not set it back: its caller goes on on another stream."""
     side = torch.cuda.Stream()
@@ -299,7 +299,6 @@ POOL = 32
 
 
 @snippet(
-    "pt#45787",
     hazards=(20,),
     rounds=6,
     explored_rounds=1,

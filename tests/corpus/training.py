@@ -7,7 +7,7 @@ import torch
 from tests.corpus.registry import LONG, snippet
 
 
-@snippet("pt#83917", "ds#7371", hazards=(18, 19), rounds=6, explored_rounds=2)
+@snippet("ds#7371", hazards=(18, 19), rounds=6, explored_rounds=2)
 def bucket_reused(fixed: bool, rounds: int) -> bool:
     """Gradients are packed into a bucket and all-reduced on a side stream, while the next layers are computed.
 
@@ -30,7 +30,7 @@ def bucket_reused(fixed: bool, rounds: int) -> bool:
     return reduced[:, 0].tolist() == [2.0 * (layer + 1) for layer in range(rounds)]
 
 
-@snippet("ds#5545", "ds#7898", hazards=(20,), rounds=6, explored_rounds=2)
+@snippet("ds#7898", hazards=(20,), rounds=6, explored_rounds=2)
 def reduced_before_it_is_computed(fixed: bool, rounds: int) -> bool:
     """The all-reduce waits for the default stream, as its author has tried it; the backward pass runs on another."""
     backward, communication = torch.cuda.Stream(), torch.cuda.Stream()
@@ -47,7 +47,7 @@ def reduced_before_it_is_computed(fixed: bool, rounds: int) -> bool:
     return gradients[:, 0].tolist() == [2.0 * (layer + 1) for layer in range(rounds)]
 
 
-@snippet("ds#5216", "meg#7398", hazards=(19, 20), rounds=6, explored_rounds=2)
+@snippet("ds#5216", hazards=(19, 20), rounds=6, explored_rounds=2)
 def parameters_updated_while_they_are_read(fixed: bool, rounds: int) -> bool:
     """A pipelined optimizer: the step runs on a side stream, and the next forward pass begins before it is done."""
     compute, optimizer = torch.cuda.current_stream(), torch.cuda.Stream()
@@ -68,7 +68,7 @@ def parameters_updated_while_they_are_read(fixed: bool, rounds: int) -> bool:
     return [output.tolist()[0] for output in outputs] == [3.0 * (step + 1) for step in range(rounds)]
 
 
-@snippet("pt#151079", "ds#5545", hazards=(20,), rounds=4, explored_rounds=1)
+@snippet("pt#151079", "ds#7898", hazards=(20,), rounds=4, explored_rounds=1)
 def hook_on_a_side_stream(fixed: bool, rounds: int) -> bool:
     """A hook scales a gradient on a stream of its own as soon as it is there - by the host's clock.
 

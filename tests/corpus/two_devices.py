@@ -7,7 +7,7 @@ import torch
 from tests.corpus.registry import LONG, in_threads, snippet
 
 
-@snippet("mc#3570", "mc#2163", hazards=(20,), rounds=6, explored_rounds=1, devices=2)
+@snippet("mc#3570", hazards=(20,), rounds=6, explored_rounds=1, devices=2)
 def peer_copy_before_it_is_computed(fixed: bool, rounds: int) -> bool:
     """A block goes from one device to the other. The copy runs on the *current* streams of both, not on the one where
     the block is computed.

@@ -15,7 +15,11 @@ pytest_plugins = ["pytester"]
 
 def cpugpu(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "cpugpu", "run", *arguments], capture_output=True, text=True, cwd=cwd
+        [sys.executable, "-W", "ignore", "-m", "cpugpu", "run", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
     )
 
 

@@ -57,12 +57,14 @@ class SimulatedDevice:
         return SimEvent(self.simulator, enable_timing=timing)
 
     def sight(self, stream: Any) -> Sight:
-        """What the calling thread is about to do with `stream`. The simulated device knows no capture."""
+        """What the calling thread is about to do with `stream`."""
         stream = self._stream(stream)
         index = stream.device_index
         current = self.simulator.current_stream(index)
         default = current is self.simulator.default_stream(index)
-        return Sight(stream, index, current, default, self.simulator.current_index)
+        capture = stream.state.capture
+        number = capture.number if capture is not None else 0
+        return Sight(stream, index, current, default, self.simulator.current_index, number)
 
     def check(self, stream: Any) -> None:
         """Raise for what is no stream of this simulator."""

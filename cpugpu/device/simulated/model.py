@@ -23,6 +23,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from cpugpu.device.simulated.capture import Capture, Captures, HostThread
+from cpugpu.device.simulated.graph import Graph
 from cpugpu.errors import DeviceError
 
 #: The range of stream priorities, lowest number first, as an H100 reports it. Others are clamped into it.
@@ -34,6 +36,7 @@ class Operation:
 
     __slots__ = (
         "after",
+        "capture",
         "dependents",
         "finished_at",
         "label",
@@ -52,7 +55,7 @@ class Operation:
         number: int,
         stream: StreamState,
         label: str,
-        parts: Sequence[Callable[[], None]],
+        parts: Sequence[Callable[[], object]],
         reads: Sequence[object],
         writes: Sequence[object],
     ) -> None:
@@ -62,6 +65,7 @@ class Operation:
         self.parts = parts
         self.reads = reads
         self.writes = writes
+        self.capture: Capture | None = None  # in which it is: it never runs itself
         self.after: Sequence[Operation] = ()  # the operations that have to come first
         self.waits_for: set[Operation] = set()  # the unfinished ones of these
         self.dependents: list[Operation] = []
@@ -81,7 +85,7 @@ class Operation:
 class StreamState:
     """A queue of a device. `blocking` streams synchronise with the device's legacy default stream."""
 
-    __slots__ = ("__weakref__", "blocking", "device", "last", "name", "priority")
+    __slots__ = ("__weakref__", "blocking", "capture", "device", "last", "name", "priority")
 
     def __init__(self, device: DeviceState, name: str, *, blocking: bool, priority: int) -> None:
         self.device = device
@@ -89,6 +93,7 @@ class StreamState:
         self.blocking = blocking
         self.priority = priority
         self.last: Operation | None = None  # the newest operation, done or not
+        self.capture: Capture | None = None  # into which what is enqueued goes
 
     @property
     def idle(self) -> bool:
@@ -106,6 +111,7 @@ class DeviceState:
         self.index = index
         self.default = StreamState(self, f"stream {index}.default", blocking=True, priority=0)
         self.blocking: weakref.WeakSet[StreamState] = weakref.WeakSet()  # beside the default one
+        self.any_blocking = False  # were there ever any?
         self.pending: dict[Operation, None] = {}  # enqueued and not done, oldest first
         self.error: BaseException | None = None
         self.number_of_streams = itertools.count(1)
@@ -119,12 +125,16 @@ class DeviceState:
 
 
 class EventState:
-    """What an event has captured: nothing (an empty set of work), or the record that was made last."""
+    """What an event has captured: nothing (an empty set of work), or the record that was made last.
 
-    __slots__ = ("captured", "device", "timing")
+    `external`: in a graph capture its records and waits do not make edges; they become nodes, which act at each launch.
+    """
 
-    def __init__(self, *, timing: bool) -> None:
+    __slots__ = ("captured", "device", "external", "timing")
+
+    def __init__(self, *, timing: bool, external: bool = False) -> None:
         self.timing = timing
+        self.external = external
         self.device: DeviceState | None = None  # bound by the first record
         self.captured: Operation | None = None
 
@@ -141,6 +151,7 @@ class Machine:
         if devices < 1:
             raise ValueError(f"devices={devices}: a machine has at least 1 device")
         self.devices = [DeviceState(index) for index in range(devices)]
+        self.captures = Captures()
         self._numbers = itertools.count(1)
         #: Where each operation is put when it is enqueued, for somebody who watches.
         self.watcher: deque[Operation] | None = None
@@ -153,27 +164,37 @@ class Machine:
         )
         if blocking:
             device.blocking.add(stream)
+            device.any_blocking = True
         return stream
 
     def enqueue(
         self,
         stream: StreamState,
         label: str,
-        parts: Sequence[Callable[[], None]] = (),
+        parts: Sequence[Callable[[], object]] = (),
         *,
         reads: Sequence[object] = (),
         writes: Sequence[object] = (),
-        after: Operation | None = None,
+        after: Operation | Sequence[Operation] | None = None,
     ) -> Operation:
         """Add an operation to `stream`, behind what the stream holds and behind `after`. It is ready if `waits_for` is
-        empty. Raises `DeviceError` if the device is stuck in an error.
+        empty, and will never be if `stream` is capturing. Raises `DeviceError` if the device is stuck in an error.
         """
         device = stream.device
         device.raise_error()
+        behind = [after] if isinstance(after, Operation) else after or ()
+        capture = self.captures.admit(stream, behind)
         operation = Operation(next(self._numbers), stream, label, parts, reads, writes)
-        before = [stream.last, after]
+        before = [stream.last, *behind]
+        if capture is not None:
+            operation.capture = capture
+            operation.after = [other for other in before if other is not None]
+            stream.last = operation
+            capture.operations.append(operation)
+            return operation
         if stream is device.default:  # legacy: wait for all blocking streams ...
-            before += [other.last for other in device.blocking]
+            if device.any_blocking:
+                before += [other.last for other in device.blocking]
         elif stream.blocking:  # ... which in turn wait for it
             before.append(device.default.last)
         operation.after = [other for other in before if other is not None]
@@ -194,6 +215,8 @@ class Machine:
                 f"event of device {event.device.index} recorded on a stream of device {stream.device.index}:"
                 " the first record binds an event to its device"
             )
+        if event.external and stream.capture is not None:
+            return self.external("record", event, stream)
         operation = self.enqueue(stream, "record")
         event.device, event.captured = stream.device, operation
         return operation
@@ -201,9 +224,24 @@ class Machine:
     def wait(self, event: EventState, stream: StreamState) -> Operation | None:
         """Let the future work of `stream` wait for the latest capture. None, a no-op, where there is none."""
         stream.device.raise_error()
+        if event.external and stream.capture is not None and event.device is not None:
+            return self.external("wait", event, stream)
         if event.captured is None:
             return None
         return self.enqueue(stream, "wait", after=event.captured)
+
+    def external(self, kind: str, event: EventState, stream: StreamState, after: Sequence[Operation] = ()) -> Operation:
+        """A record of `event`, or a wait for it, as a node of the graph that is captured on `stream`."""
+        operation = self.enqueue(stream, kind, after=after)
+        assert operation.capture is not None
+        operation.capture.external[operation] = (kind, event)
+        event.device = event.device or stream.device
+        return operation
+
+    def end_capture(self, stream: StreamState, thread: HostThread) -> Graph:
+        """The graph of the capture that began on `stream`."""
+        last = stream.last
+        return Graph(self.captures.end(stream, thread), last, self)
 
     def finish(self, operation: Operation, now: float) -> list[Operation]:
         """`operation` has run. Returns the operations that have become ready."""
@@ -219,12 +257,14 @@ class Machine:
         operation.parts = operation.reads = operation.writes = operation.after = ()
         return ready
 
-    def elapsed_ms(self, start: EventState, end: EventState) -> float:
+    def elapsed_ms(self, start: EventState, end: EventState, thread: HostThread) -> float:
         """Milliseconds between two records, as `cudaEventElapsedTime` has it, with torch's choice of errors."""
         if not (start.timing and end.timing):
             raise ValueError("both events must be made with timing enabled to compute the elapsed time")
         if start.captured is None or end.captured is None:
             raise ValueError("both events must be recorded before the elapsed time is computed")
+        for event in (start, end):
+            self.captures.check_event(event, thread)
         if start.captured.finished_at is None or end.captured.finished_at is None:
             raise RuntimeError("both events must be completed before the elapsed time is computed")
         return (end.captured.finished_at - start.captured.finished_at) * 1e3

@@ -35,6 +35,7 @@ class RealTime:
     """Runs a machine in real time. Use it as a context manager for exclusive access to the machine."""
 
     scheduled = False
+    uninterrupted = 0
 
     def __init__(self, machine: Machine, *, seed: int = 0, latency: Latency = heavy_tail) -> None:
         self.machine = machine
@@ -62,14 +63,20 @@ class RealTime:
     def touch(self, reads: object = (), writes: object = ()) -> None:
         """Nothing to note."""
 
+    def asked(self, operations: object) -> None:
+        """Nothing to note."""
+
     def turn(self, call: str, stream: object = None, event: object = None) -> RealTime:  # noqa: ARG002
         """It is always everybody's turn."""
         return self
 
     def started(self, operation: Operation | None) -> None:
         """Take note of an operation that was just enqueued. To be called with exclusive access."""
-        if operation is not None and not operation.waits_for:
+        if operation is not None and not operation.waits_for and operation.capture is None:
             self._start([operation])
+
+    def looked_at_captures(self, *, changed: bool) -> None:
+        """Nothing to note."""
 
     def block(self, operations: Iterable[Operation | None], timeout: float | None = None) -> bool:
         """Block the calling thread until all `operations` are done. False if `timeout` seconds were not enough."""

@@ -6,11 +6,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from cpugpu.device.capture import queries_are_allowed
+from cpugpu.device.simulated.capture import HostThread
 from cpugpu.device.simulated.model import EventState, Machine, Operation, StreamState
-from cpugpu.device.simulated.objects import SimBuffer, SimStream
+from cpugpu.device.simulated.objects import SimStream
 from cpugpu.device.simulated.realtime import Latency, RealTime, heavy_tail
+from cpugpu.errors import DeviceError
+
+_T = TypeVar("_T")
 
 #: torch hands out the streams of a pool in turn, so the 33rd is the 1st again (c10/cuda/CUDAStream.cpp).
 POOL = 32
@@ -19,8 +24,10 @@ POOL = 32
 class Driver(Protocol):
     """Runs a machine: in real time, or step by step. Used as a context manager for exclusive access to the machine."""
 
-    #: Does it decide whose turn it is? Then whoever may not be interrupted must not make a call that takes turns.
+    #: Does it decide whose turn it is?
     scheduled: bool
+    #: Above 0, where threads take turns: the calling thread keeps its turn.
+    uninterrupted: int
 
     def made(self, thing: Any) -> None:
         """Take note of a new stream, event, or piece of memory."""
@@ -33,6 +40,9 @@ class Driver(Protocol):
 
     def touch(self, reads: Iterable[object] = (), writes: Iterable[object] = ()) -> None:
         """What the calling thread is doing sees or changes these as well."""
+
+    def asked(self, operations: Iterable[Operation]) -> None:
+        """What the calling thread is doing depends on whether these are done."""
 
     def turn(
         self, call: str, stream: StreamState | None = None, event: EventState | None = None
@@ -48,6 +58,9 @@ class Driver(Protocol):
 
     def started(self, operation: Operation | None) -> None:
         """Take note of an operation that was just enqueued (None: of nothing). To be called with exclusive access."""
+
+    def looked_at_captures(self, *, changed: bool) -> None:
+        """Take note that the calling thread has looked at the graph captures under way, or has changed them."""
 
     def block(self, operations: Iterable[Operation | None], timeout: float | None = None) -> bool:
         """Block the caller until all are done; without exclusive access. False if `timeout` seconds were not enough."""
@@ -154,11 +167,34 @@ class Simulator:
     def synchronize(self, index: int, timeout: float | None = None) -> bool:
         """Block until everything that was submitted to a device so far is done. False if `timeout` was not enough."""
         state = self.states[index]
-        with self.driver.turn("synchronize with the device"):
+        with self.driver.turn("synchronize with the device") as machine:
+            self.ask(lambda _: machine.captures.check_device(state))
             pending = list(state.pending)
         done = self.driver.block(pending, timeout)
         state.raise_error()
         return done
+
+    @property
+    def thread(self) -> HostThread:
+        """The calling thread, as the rules of graph capture know it."""
+        thread: HostThread | None = getattr(self._local, "thread", None)
+        if thread is None:
+            thread = self._local.thread = HostThread()
+        thread.relaxed = queries_are_allowed()
+        return thread
+
+    def ask(self, call: Callable[[HostThread], _T], *, changes: bool = False) -> _T:
+        """`call` looks at the captures under way, and may find itself refused; `changes`: it begins or ends one.
+
+        To be called with exclusive access.
+        """
+        try:
+            return call(self.thread)
+        except DeviceError:
+            changes = True
+            raise
+        finally:
+            self.driver.looked_at_captures(changed=changes)
 
     def watch(self, operations: deque[Operation] | None) -> None:
         """From now on, append every operation that is enqueued to `operations`; None ends it."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from cpugpu.patches import Patch
-from cpugpu.sanitize.places import here
 from cpugpu.sanitize.intercept.watch import Watch
+from cpugpu.sanitize.places import here
 
 
 def patches(watch: Watch) -> Iterator[Patch]:

@@ -27,7 +27,7 @@ class Effect:
     __slots__ = ("fresh", "name", "view", "waits", "writes")
 
     def __init__(self, func: Any) -> None:
-        schema = func._schema  # noqa: SLF001 - torch has no other way to ask
+        schema = func._schema
         self.name: str = func.overloadpacket.__name__
         self.view = (
             func.is_view or self.name in _METADATA or func in (_aten._unsafe_view.default, _aten.lift_fresh.default)  # noqa: SLF001
@@ -65,7 +65,7 @@ def touched(
         elif type(value) is list or type(value) is tuple:
             _add(value, place in writes, found)
     if kwargs:
-        for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001
+        for place, argument in enumerate(func._schema.arguments):
             value = kwargs.get(argument.name)
             if value is not None:
                 _add((value,), place in writes, found)

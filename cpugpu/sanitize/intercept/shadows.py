@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any
 
 import torch
 
@@ -72,7 +71,10 @@ class Shadows:
             on_host = not tensor.is_cuda
             kind = "host memory" if on_host else "tensor"
             found = self._by_storage[key] = Storage(
-                f"{kind} {next(_numbers)}", host=on_host, device="" if on_host else str(tensor.device), size=untyped.nbytes()
+                f"{kind} {next(_numbers)}",
+                host=on_host,
+                device="" if on_host else str(tensor.device),
+                size=untyped.nbytes(),
             )
             weakref.finalize(untyped, self._gone, key).atexit = False
         return found

@@ -18,10 +18,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cpugpu.patches import Patch
 from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.model import Model, Sync
-from cpugpu.patches import Patch
 from cpugpu.sanitize.places import here
 
 #: Locks that are made here order what runs below the program.

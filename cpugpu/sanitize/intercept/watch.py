@@ -15,10 +15,10 @@ from cpugpu.errors import SanitizerError
 from cpugpu.sanitize import report
 from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.events import Event
-from cpugpu.sanitize.model import Access, Model
 from cpugpu.sanitize.intercept.operations import effect_of, touched
-from cpugpu.sanitize.places import here
 from cpugpu.sanitize.intercept.shadows import Shadows
+from cpugpu.sanitize.model import Access, Model
+from cpugpu.sanitize.places import here
 
 _EVENT = "_cpugpu_event"
 
@@ -145,7 +145,6 @@ class Watch:
         elif isinstance(result, list | tuple):
             for each in result:
                 self._made(each, stream)
-
 
 
 def _nothing() -> None:
