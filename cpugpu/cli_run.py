@@ -27,17 +27,13 @@ def add_parser(commands: Any) -> None:
         "--device",
         choices=("auto", "sim", "real"),
         default="auto",
-        help="what torch.cuda is (auto: real if there is one)",
+        help="what torch.cuda is (auto: real where it is)",
     )
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="so many simulated devices (default 1)")
     parser.add_argument("--seed", type=int, metavar="S", help="of latencies (default: CPUGPU_SEED, else 0)")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--check", action="store_true", help="say at the end what was found (default: only if anything was)"
-    )
-    how.add_argument(
-        "--raise", action="store_true", dest="raises", help="raise in the thread that does something wrong"
-    )
+    how.add_argument("--check", action="store_true", help="report at the end (default: only if anything was found)")
+    how.add_argument("--raise", action="store_true", dest="raises", help="raise in the thread that breaks a rule")
     how.add_argument("--no-sanitize", action="store_true", help="only run it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there")
     parser.add_argument("--suppressions", type=Path, metavar="FILE", help="what is not to be reported")

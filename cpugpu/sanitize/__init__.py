@@ -2,9 +2,10 @@
 
 `Model` is told what a program does and finds what nothing orders. `region` says which bytes a tensor has, `here` where
 the program stands. `Model.findings` go to `report.text` or `report.as_json`; `suppress.read` reads what is not to be
-reported. That half needs no torch. `start`, `stop` and `watching` put the other half in place, which sees what a program
-does under torch's and Python's own names. With `CPUGPU_SANITIZE=1` (or `raise`) importing this starts it, and the report
-comes at the end of the process.
+reported. That half needs no torch.
+
+`start`, `stop` and `watching` put the other half in place, which sees what a program does under torch's and Python's
+own names. With `CPUGPU_SANITIZE=1` (or `raise`) importing this starts it, and the report comes when the process ends.
 """
 
 import os

@@ -9,11 +9,14 @@ So what matters is an access of another stream that neither the pool's stream no
 free, and that whoever first uses memory made in that pool afterwards does not know of either. It need not be the same
 address: which of the free blocks a tensor gets is the allocator's choice. It has to fit, though, and blocks of up to
 1 MiB are kept apart from larger ones. (Private pools of graphs are not modelled.)
+
+The other way round, the pool's stream may still use a block that another stream is the first to use as a new tensor:
+the allocator sees to the order on its own stream only. That is looked for where the address is the same.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from cpugpu.sanitize.clocks import Actor
@@ -22,6 +25,8 @@ from cpugpu.sanitize.places import Place, RawPlace
 
 #: So many accesses a pool are remembered, the newest ones.
 MOST_FREED = 256
+#: So many addresses are remembered, the newest ones.
+MOST_ADDRESSES = 4096
 _GRAIN = 512  # kMinBlockSize
 _SMALL = 1 << 20  # kSmallSize
 
@@ -36,18 +41,27 @@ class Freed:
     writes: bool
     thread: Actor
     place: RawPlace | Place | None
+    owner: Actor
     reported: bool = False
+
+    @property
+    def by_owner(self) -> bool:
+        """Is it an access of the stream whose memory it was?"""
+        return self.owner is self.access[0]
 
 
 class Pools:
-    """What went back too early, by the stream whose pool it is."""
+    """What went back too early, by the stream whose pool it is; and what its own stream had still to do, by address."""
 
     def __init__(self) -> None:
         self._freed: dict[Actor, deque[Freed]] = {}
+        self._last: OrderedDict[tuple[str, int], list[Freed]] = OrderedDict()
 
     def made(self, storage: Storage, stream: Actor) -> None:
         """A block was taken from the pool of `stream`."""
         storage.stream = stream
+        if storage.address is not None:
+            storage.suspects = self._last.pop((storage.device, storage.address), [])
         freed = self._freed.get(stream)
         if not freed:
             return
@@ -56,7 +70,7 @@ class Pools:
             freed.clear()
             freed.extend(pending)
         size = _rounded(storage.size)
-        storage.suspects = [
+        storage.suspects += [
             each
             for each in pending
             if size <= _rounded(each.size) and (size <= _SMALL) == (_rounded(each.size) <= _SMALL)
@@ -69,8 +83,11 @@ class Pools:
             return
         storage.freed = True
         latest: dict[int, tuple[Ticket, bool]] = {}
+        own: tuple[Ticket, bool] | None = None
         for ticket, writes in storage.accesses():
             actor = ticket[0]
+            if actor is stream and (own is None or own[0][1] < ticket[1]):
+                own = (ticket, writes)
             if actor is stream or not actor.is_stream or actor in storage.recorded:
                 continue
             if stream.knows(actor, ticket[1]) or thread.knows(actor, ticket[1]):
@@ -79,7 +96,12 @@ class Pools:
                 latest[actor.number] = (ticket, writes)
         for ticket, writes in latest.values():
             pool = self._freed.setdefault(stream, deque(maxlen=MOST_FREED))
-            pool.append(Freed(storage.name, storage.size, ticket, writes, thread, place))
+            pool.append(Freed(storage.name, storage.size, ticket, writes, thread, place, stream))
+        if own is not None and storage.address is not None and not thread.knows(stream, own[0][1]):
+            last = Freed(storage.name, storage.size, *own, thread, place, stream)
+            self._last[storage.device, storage.address] = [last]
+            if len(self._last) > MOST_ADDRESSES:
+                self._last.popitem(last=False)
 
 
 def _rounded(size: int) -> int:

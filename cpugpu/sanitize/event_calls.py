@@ -22,6 +22,7 @@ class Capture:
     mode: str = "global"
     open: bool = True
     streams: list[Actor] = field(default_factory=list)
+    worked: dict[Actor, int] = field(default_factory=dict)  # those on which something was launched, and its count
     forked: bool = False
 
 
@@ -64,7 +65,7 @@ class EventCalls(Core):
         if version is None:
             return
         capture = version.capture
-        if capture is None:
+        if capture is None or capture is stream.capture:
             join(stream, version.clock)
         elif isinstance(capture, Capture) and capture.open and stream.capture is None:
             stream.capture = capture
@@ -120,10 +121,13 @@ class EventCalls(Core):
         self.captures.append(capture)
 
     @entry
-    def capture_end(self, stream: Actor) -> None:
+    def capture_end(self, thread: Actor, stream: Actor, place: _Where = None) -> None:
         """It is done again, also on the streams that have joined."""
         capture = stream.capture
         if isinstance(capture, Capture) and not capture.forked:
+            for other in capture.streams:
+                if other is not stream and not stream.knows(other, capture.worked.get(other, 0)):
+                    self.found_call(Call(Kind.END_CAPTURE, thread, stream, Event(other.name), None, place))
             capture.open = False
             self.captures.remove(capture)
             for each in capture.streams:

@@ -33,6 +33,7 @@ class Kind(str, enum.Enum):
     QUERY = "query"
     DRAIN = "synchronize or query"  # of a stream or of a device
     DESTROY = "destroy"
+    END_CAPTURE = "end of a capture"
     LAUNCH = "launch"
     RACE = "race"
     REUSE = "reuse"

@@ -60,17 +60,20 @@ class Cell:
 class Storage:
     """The shadow of one storage. `host`: its bytes are the host's, and threads may touch them.
 
-    `stream` is the one whose pool it came from, `recorded` those told of by `record_stream`, `suspects` accesses to
-    memory that may be the same, freed before.
+    `address`: where it is, None where that is not known. `stream` is the one whose pool it came from, `recorded` those
+    told of by `record_stream`, `suspects` accesses to memory that may be the same, freed before.
     """
 
     __slots__ = (
-        *("_cells", "_starts", "_strided", "device", "forgotten", "freed"),
+        *("_cells", "_starts", "_strided", "address", "device", "forgotten", "freed"),
         *("host", "name", "recorded", "size", "stream", "suspects"),
     )
 
-    def __init__(self, name: str, *, host: bool = False, device: str = "", size: int = 0) -> None:
+    def __init__(
+        self, name: str, *, host: bool = False, device: str = "", size: int = 0, address: int | None = None
+    ) -> None:
         self.name = name
+        self.address = address
         self.host = host
         self.device = device
         self.size = size

@@ -265,8 +265,10 @@ class Model(EventCalls):
 
     def _captured(self, ticket: Ticket) -> None:
         stream, _, thread, what, place = ticket
-        if isinstance(stream.capture, Capture) and stream.capture.forked:
-            self.found_launch(Launch(thread, stream, what, place))
+        if isinstance(stream.capture, Capture):
+            stream.capture.worked[stream] = ticket[1]
+            if stream.capture.forked:
+                self.found_launch(Launch(thread, stream, what, place))
 
     def _check_capture(self, thread: Actor, name: str, place: _Where) -> None:
         who = self.capturing(thread)

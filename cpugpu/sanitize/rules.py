@@ -202,6 +202,17 @@ def wait_during_capture(call: Call) -> Broken | None:
     )
 
 
+@call_rule("unjoined-capture", hazards=[30], on=[Kind.END_CAPTURE])
+def unjoined_capture(call: Call) -> Broken | None:
+    """A stream that has come into a capture is waited for before the capture ends: cudaErrorStreamCaptureUnjoined."""
+    return Broken(
+        f"{call.stream.name if call.stream else 'the stream'} does not wait for {call.event.name}, which is captured"
+        " too, before the capture ends",
+        None,
+        f"let the stream on which the capture began wait for {call.event.name} before the end: wait_stream()",
+    )
+
+
 @call_rule("event-destroyed-early", hazards=[23, 24], on=[Kind.DESTROY])
 def event_destroyed_early(call: Call) -> Broken | None:
     """An event whose handle went to another process lives until that one has opened it.
@@ -240,6 +251,15 @@ def foreign_use(reuse: Reuse) -> Broken | None:
     freed = reuse.freed
     stream, _, thread, what, place = freed.access
     kind = "writes to" if freed.writes else "reads"
+    if freed.by_owner:
+        return Broken(
+            f"nothing orders the first use of {reuse.storage.name} on {reuse.ticket[0].name} after {stream.name}, which"
+            f" {kind} {freed.storage}, the tensor that had this memory before: the allocator keeps the order on"
+            f" {stream.name} only",
+            Side(f"{what} {kind} {freed.storage}", place_of(place), thread.name, stream.name),
+            f"let {reuse.ticket[0].name} wait for {stream.name} after the allocation, or allocate on"
+            f" {reuse.ticket[0].name}",
+        )
     return Broken(
         f"nothing orders {reuse.ticket[0].name}, whose memory {freed.storage} was, after {stream.name}, which"
         f" {kind} it: thread {freed.thread.name} freed it without waiting ({place_of(freed.place)}), and its memory may"

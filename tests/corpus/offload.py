@@ -19,10 +19,11 @@ def staging_buffer_overwritten(fixed: bool, rounds: int) -> bool:
     """
     staging = torch.zeros(4).pin_memory()
     copied = torch.cuda.Event()
+    copied.record()  # nothing is to be waited for yet
     tables = []
     for step in range(rounds):
         if fixed:
-            copied.synchronize()  # before the first record this returns at once, as it should
+            copied.synchronize()
         staging.fill_(step + 1)
         tables.append(staging.to("cuda", non_blocking=True))
         copied.record()
@@ -217,6 +218,8 @@ def buffers_swapped_twice(fixed: bool, rounds: int) -> bool:
     reduced = torch.zeros(rounds, 4, device="cuda")
     torch.cuda.synchronize()
     done = [torch.cuda.Event(), torch.cuda.Event()]
+    for event in done:
+        event.record()  # both are free
     index = 0
     for bucket in range(rounds):
         done[1 - index].wait(compute)  # the one that comes next has to be free; this one was waited for a round ago

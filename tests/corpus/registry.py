@@ -34,6 +34,8 @@ class Snippet:
     options: dict[str, object] = field(default_factory=dict)
     #: What the explorer finds: a wrong outcome, or a deadlock.
     explored_as: str = "outcome"
+    #: Why the sanitizer says nothing; empty if it does.
+    not_sanitized: str = ""
 
     @property
     def name(self) -> str:
@@ -57,6 +59,7 @@ def snippet(
     graphs: bool = False,
     options: dict[str, object] | None = None,
     explored_as: str = "outcome",
+    not_sanitized: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function as a snippet."""
 
@@ -72,6 +75,7 @@ def snippet(
                 graphs,
                 options or {},
                 explored_as,
+                not_sanitized,
             )
         )
         return function

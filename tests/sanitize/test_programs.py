@@ -56,7 +56,7 @@ def test_a_captured_event_is_for_its_capture(inside: bool) -> None:
     model.record(main, event, stream)
     if inside:
         model.wait(main, event, other)  # a fork: the other stream joins the capture
-    model.capture_end(stream)
+    model.capture_end(model.me(), stream)
     if not inside:
         model.wait(main, event, other)
     assert rules(model) == ([] if inside else ["captured-event-outside"])
@@ -72,7 +72,7 @@ def test_a_capture_does_not_wait_for_what_is_outside(inside: bool) -> None:
     model.capture_begin(main, stream)
     if inside:
         model.wait(main, event, stream)
-    model.capture_end(stream)
+    model.capture_end(model.me(), stream)
     assert rules(model) == (["uncaptured-event-inside"] if inside else [])
 
 
@@ -84,7 +84,7 @@ def test_no_thread_polls_during_a_global_capture(mode: str, broken: bool) -> Non
     model.record(watchdog, event, other)
     model.capture_begin(main, stream, mode)
     model.query_event(watchdog, event, True)
-    model.capture_end(stream)
+    model.capture_end(model.me(), stream)
     model.query_event(watchdog, event, True)
     assert rules(model) == (["wait-during-capture"] if broken else [])
 
@@ -94,7 +94,7 @@ def test_to_synchronize_a_stream_during_a_capture_is_found_too() -> None:
     main, stream = model.thread("main"), model.stream("cuda:0", 1)
     model.capture_begin(main, stream)
     model.synchronize_device(main, "cuda:0")
-    model.capture_end(stream)
+    model.capture_end(model.me(), stream)
     assert rules(model) == ["wait-during-capture"]
 
 
@@ -103,9 +103,24 @@ def test_captured_launches_touch_nothing() -> None:
     main, stream, other = model.thread("main"), model.stream("cuda:0", 1), model.stream("cuda:0", 2)
     model.capture_begin(main, stream)
     model.launch(main, stream, [(x, (0, 4), True)])
-    model.capture_end(stream)
+    model.capture_end(model.me(), stream)
     model.launch(main, other, [(x, (0, 4), True)])
     assert rules(model) == []
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_fork_comes_back_before_its_capture_ends(joined: bool) -> None:
+    model, x, fork, join = Model(), Storage("x"), Event(), Event()
+    main, stream, side = model.thread("main"), model.stream("cuda:0", 1), model.stream("cuda:0", 2)
+    model.capture_begin(main, stream)
+    model.record(main, fork, stream)
+    model.wait(main, fork, side)
+    model.launch(main, side, [(x, (0, 4), True)])
+    model.record(main, join, side)
+    if joined:
+        model.wait(main, join, stream)
+    model.capture_end(main, stream)
+    assert rules(model) == ([] if joined else ["unjoined-capture"])
 
 
 @pytest.mark.parametrize("opened", [True, False])
@@ -145,7 +160,7 @@ def test_a_forked_child_leaves_the_device_alone(before: bool) -> None:
 def test_each_rule_has_a_program_and_a_sentence() -> None:
     others = {
         *("device-mismatch", "captured-event-outside", "uncaptured-event-inside", "wait-during-capture"),
-        *("event-destroyed-early", "used-after-destroy", "used-after-fork"),
+        *("event-destroyed-early", "used-after-destroy", "used-after-fork", "unjoined-capture"),
     }
     assert {program.rule for program in BUGS} | others == set(RULES)
     assert all(rule.sentence.endswith(".") for rule in RULES.values())

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cpugpu.device.simulated import SimEvent, SimStream
 from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
@@ -16,19 +17,21 @@ from cpugpu.sanitize.places import here
 def patches(watch: Watch) -> Iterator[Patch]:
     """For the classes that torch has now, a real device's or a simulated one's."""
     cuda = torch.cuda
-    classes = {cuda.Event: None}
-    if issubclass(cuda.Event, torch.Event) and hasattr(torch.Event, "__dict__") and "record" in vars(torch.Event):
-        base = torch.Event
-        if base.__module__.startswith("cpugpu"):
-            classes = {base: None}
-    for kind in classes:
-        yield kind, "record", _record(watch, kind.record)
-        yield kind, "wait", _wait(watch, kind.wait)
-        yield kind, "query", _query_event(watch, kind.query)
-        yield kind, "synchronize", _synchronize_event(watch, kind.synchronize)
-    stream = torch.Stream if torch.Stream.__module__.startswith("cpugpu") else cuda.Stream
+    # torch's own `torch.Event` and `torch.Stream` are written in C, and nothing can be put into those. On the simulated
+    # device these are classes over `SimEvent` and `SimStream`, which `CpuGpuEvent` uses too.
+    simulated = torch.Event.__module__.startswith("cpugpu")
+    event: Any = SimEvent if simulated else cuda.Event
+    stream: Any = SimStream if simulated else cuda.Stream
+    yield event, "record", _record(watch, event.record)
+    yield event, "wait", _wait(watch, event.wait)
+    yield event, "query", _query_event(watch, event.query)
+    yield event, "synchronize", _synchronize_event(watch, event.synchronize)
     yield stream, "query", _query_stream(watch, stream.query)
     yield stream, "synchronize", _synchronize_stream(watch, stream.synchronize)
+    graph = cuda.CUDAGraph
+    yield graph, "capture_begin", _capture_begin(watch, graph.capture_begin)
+    yield graph, "capture_end", _capture_end(watch, graph.capture_end)
+    yield graph, "replay", _replay(watch, graph.replay)
     yield cuda, "synchronize", _synchronize_device(watch, cuda.synchronize)
     yield torch.accelerator, "synchronize", _synchronize_device(watch, torch.accelerator.synchronize)
 
@@ -71,8 +74,11 @@ def _query_event(watch: Watch, original: Callable[..., bool]) -> Callable[..., b
         watch.enter_thread()
         event = watch.event(self)
         with event.lock:
-            done = original(self)
-            watch.model.query_event(watch.model.me(), event, done, here())
+            done = False
+            try:
+                done = original(self)
+            finally:  # also where the call was refused: by a capture, say
+                watch.model.query_event(watch.model.me(), event, done, here())
         watch.told()
         return done
 
@@ -95,8 +101,11 @@ def _synchronize_event(watch: Watch, original: Callable[..., None]) -> Callable[
 def _query_stream(watch: Watch, original: Callable[..., bool]) -> Callable[..., bool]:
     @functools.wraps(original)
     def query(self: Any) -> bool:
-        done = original(self)
-        watch.model.query_stream(watch.model.me(), watch.stream(self), done, here())
+        done = False
+        try:
+            done = original(self)
+        finally:
+            watch.model.query_stream(watch.model.me(), watch.stream(self), done, here())
         watch.told()
         return done
 
@@ -132,3 +141,32 @@ def _synchronize_device(watch: Watch, original: Callable[..., None]) -> Callable
         watch.told()
 
     return synchronize
+
+
+def _capture_begin(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def capture_begin(self: Any, pool: Any = None, capture_error_mode: str = "global", **options: Any) -> Any:
+        result = original(self, pool, capture_error_mode, **options)
+        watch.capture_begins(self, capture_error_mode)
+        return result
+
+    return capture_begin
+
+
+def _capture_end(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def capture_end(self: Any) -> Any:
+        watch.capture_ends(self)
+        return original(self)
+
+    return capture_end
+
+
+def _replay(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def replay(self: Any) -> Any:
+        result = original(self)
+        watch.replayed(self)
+        return result
+
+    return replay

@@ -1,8 +1,8 @@
 """A real device: a dispatch mode in each thread sees what torch comes down to.
 
-Modes belong to a thread. Threads that are started while the program is watched get one when they begin, others when they
-first use a stream or an event; what such a thread launches before is not seen. What C++ does on its own (NCCL, a graph's
-replay, an extension's kernels) is not an operation of torch's and not seen either.
+Modes belong to a thread. Threads that are started while the program is watched get one when they begin, others when
+they first use a stream or an event; what such a thread launches before is not seen. What C++ does on its own (NCCL, a
+graph's replay, an extension's kernels) is not an operation of torch's and not seen either.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Mode(TorchDispatchMode):
     """Tells `watch` of each operation of its thread, after it was launched."""
 
     def __init__(self, watch: Watch) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._watch = watch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -73,7 +73,6 @@ def patches(watch: Watch) -> Iterator[Patch]:
     for name in ("tolist", "numpy", "__array__", "__repr__"):
         yield torch.Tensor, name, _look(watch, getattr(torch.Tensor, name))
     yield torch.Tensor, "record_stream", _record_stream(watch, torch.Tensor.record_stream)
-    yield torch.cuda.CUDAGraph, "replay", _blind(watch, torch.cuda.CUDAGraph.replay, "the replay of a CUDA graph")
 
 
 def _look(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,12 +92,3 @@ def _record_stream(watch: Watch, original: Callable[..., None]) -> Callable[...,
         watch.recorded(self, stream)
 
     return record_stream
-
-
-def _blind(watch: Watch, original: Callable[..., Any], what: str) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        watch.model.blind_spot(what)
-        return original(*args, **kwargs)
-
-    return call

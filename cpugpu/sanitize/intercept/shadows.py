@@ -53,10 +53,8 @@ class Shadows:
 
     def _block(self, tensor: SimTensor) -> Storage:
         block, model = tensor._block, self._model
-        storage = Storage(f"tensor {next(_numbers)}", device=str(tensor.device), size=block.memory.size)
-        pool = block.memory.pool
-        stream = getattr(pool, "default_handle", None)
-        del stream
+        memory = block.memory
+        storage = Storage(f"tensor {next(_numbers)}", device=str(tensor.device), size=memory.size, address=id(memory))
         block.shadow = storage
         block.freed = lambda: model.free(model.me(), storage, here())
         return storage
@@ -75,6 +73,7 @@ class Shadows:
                 host=on_host,
                 device="" if on_host else str(tensor.device),
                 size=untyped.nbytes(),
+                address=untyped.data_ptr(),
             )
             weakref.finalize(untyped, self._gone, key).atexit = False
         return found
@@ -88,7 +87,7 @@ class Shadows:
 def _region(tensor: torch.Tensor) -> Region | None:
     if tensor.is_contiguous():
         size = tensor.itemsize
-        start = tensor.storage_offset() * size
+        start = int(tensor.storage_offset()) * size
         length = tensor.numel() * size
         return (start, start + length) if length else None
-    return region(tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.itemsize)
+    return region(int(tensor.storage_offset()), tensor.shape, tensor.stride(), tensor.itemsize)

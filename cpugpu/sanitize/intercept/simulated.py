@@ -58,8 +58,8 @@ def _copy(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
 
 def _filled(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def filled(values: torch.Tensor, index: int) -> Any:
-        tensor = original(values, index)
+    def filled(*args: Any, **kwargs: Any) -> Any:
+        tensor = original(*args, **kwargs)
         watch.filled(tensor)
         return tensor
 

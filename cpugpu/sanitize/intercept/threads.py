@@ -80,7 +80,7 @@ def _lock_maker(model: Model) -> Callable[[], Any]:
             self.release()
 
         def _at_fork_reinit(self) -> None:
-            self._lock._at_fork_reinit()  # type: ignore[attr-defined]
+            self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does
 
         acquire_lock, release_lock, locked_lock = acquire, release, locked
 

@@ -1,7 +1,7 @@
 """What is seen is put into the model here: operations, copies, looks of the host.
 
-`Watch` is what the interception of a simulated device (`simulated.py`), of a real one (`real.py`), of torch's streams and
-events (`calls.py`) and of threads (`threads.py`) have in common.
+`Watch` is what the interception of a simulated device (`simulated.py`), of a real one (`real.py`), of torch's streams
+and events (`calls.py`) and of threads (`threads.py`) have in common.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.events import Event
 from cpugpu.sanitize.intercept.operations import effect_of, touched
 from cpugpu.sanitize.intercept.shadows import Shadows
+from cpugpu.simulate.streams import handle as handle_of
 from cpugpu.sanitize.model import Access, Model
 from cpugpu.sanitize.places import here
 
 _EVENT = "_cpugpu_event"
+#: What a graph was captured on, and what it does.
+_GRAPH, _ACCESSES = "_cpugpu_captured_on", "_cpugpu_accesses"
 
 
 class Watch:
@@ -33,6 +36,7 @@ class Watch:
         self.raises = False
         self.enter_thread: Callable[[], None] = _nothing  # called when a thread is met that may not be watched yet
         self._streams: dict[tuple[int, int], Actor] = {}
+        self._captured: dict[object, list[Access]] = {}  # by capture, what goes into the graph
 
     def recorded(self, tensor: torch.Tensor, stream: Any) -> None:
         """`tensor.record_stream(stream)`."""
@@ -48,7 +52,8 @@ class Watch:
 
     def stream(self, stream: Any) -> Actor:
         """The actor of one of torch's streams."""
-        index, handle = stream.device_index, stream.cuda_stream
+        index = stream.device_index
+        handle = stream.cuda_stream if hasattr(stream, "cuda_stream") else handle_of(stream.state)
         found = self._streams.get((index, handle))
         if found is None:
             blocking = bool(getattr(getattr(stream, "state", None), "blocking", False)) and handle != 0
@@ -88,7 +93,7 @@ class Watch:
             return
         stream = self.current(index)
         self._made(result, stream)
-        model.launch(model.me(), stream, accesses, effect.name, here())
+        self._launch(stream, accesses, effect.name)
         if effect.waits:
             model.synchronize_stream(model.me(), stream)
         self.told()
@@ -107,12 +112,12 @@ class Watch:
                 accesses.append((*found, writes))
         self._made(target, stream)
         if host is None and source.get_device() != target.get_device():
-            self._between(source, target)
-        model.launch(model.me(), stream, accesses, "copy", here())
+            self._between(target, source)
+        self._launch(stream, accesses, "copy")
         if host is not None and not (non_blocking and (host.is_pinned() or host is source)):
             model.synchronize_stream(model.me(), stream)
         elif host is None and source.get_device() != target.get_device():
-            self._between(target, source)
+            self._between(source, target)
         self.told()
 
     def look(self, tensor: torch.Tensor, *, writes: bool = False, what: str = "a look") -> None:
@@ -128,7 +133,33 @@ class Watch:
         if found is not None:
             stream = self.current(tensor.get_device())
             self._made(tensor, stream)
-            self.model.launch(self.model.me(), stream, [(*found, True)], what, here())
+            self._launch(stream, [(*found, True)], what)
+
+    def capture_begins(self, graph: Any, mode: str) -> None:
+        """What is put on the current stream from now on goes into `graph`."""
+        stream = self.current(torch.cuda.current_device())
+        graph.__dict__[_GRAPH] = stream
+        self.model.capture_begin(self.model.me(), stream, mode)
+
+    def capture_ends(self, graph: Any) -> None:
+        """And is known now: what it does at each replay."""
+        stream: Actor = graph.__dict__[_GRAPH]
+        graph.__dict__[_ACCESSES] = self._captured.pop(stream.capture, [])
+        self.model.capture_end(self.model.me(), stream, here())
+
+    def replayed(self, graph: Any) -> None:
+        """All of it, as one operation on the current stream."""
+        accesses = graph.__dict__.get(_ACCESSES)
+        if accesses is None:
+            self.model.blind_spot("the replay of a CUDA graph whose capture was not seen")
+            return
+        self._launch(self.current(torch.cuda.current_device()), accesses, "replay of a graph")
+        self.told()
+
+    def _launch(self, stream: Actor, accesses: list[Access], what: str) -> None:
+        if stream.capture is not None:
+            self._captured.setdefault(stream.capture, []).extend(accesses)
+        self.model.launch(self.model.me(), stream, accesses, what, here())
 
     def _between(self, first: torch.Tensor, then: torch.Tensor) -> None:
         """The current stream of one device waits for that of another, by an event of torch's own."""
