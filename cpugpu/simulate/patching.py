@@ -31,7 +31,7 @@ Patch = tuple[Any, str, Any]
 def patches(runtime: Runtime) -> Iterator[Patch]:
     """All of them."""
     yield from kernels.patches(runtime.kernels)
-    yield accelerator, "capture_id", devices.no_effect(0)  # which asks the real driver
+    yield accelerator, "capture_id", streams.capture_id  # torch's own asks the real driver
     cuda = torch.cuda
     for module in (cuda, cuda.streams):
         yield module, "Stream", streams.CudaStream
