@@ -40,7 +40,13 @@ class StepByStep:
     def __exit__(self, *exc_info: object) -> None:
         pass
 
+    scheduled = False
+    uninterrupted = 0
+
     def made(self, thing: object) -> None:
+        pass
+
+    def looked_at_captures(self, *, changed: bool) -> None:
         pass
 
     def turn(self, call: str, stream: object = None, event: object = None) -> StepByStep:

@@ -223,6 +223,7 @@ def test_a_broken_driver_cannot_keep_close_and_fail_from_working(sim: Any) -> No
 
 
 def test_the_journal_forgets_old_threads() -> None:
+    journal.clear()  # of what other tests have left
     ready = InstrumentedEvent("host", mode="log")
     for _ in range(100):
         run(ready.record)

@@ -180,6 +180,11 @@ def _write(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if func._schema.arguments[-1].is_out and _resized(written_to, spec):
         call = Call(func, args, kwargs)
         writes = [each._block.memory for each in written_to]
+    if func._schema.arguments[-1].is_out:  # whose sizes the kernel may change while it runs
+        call.raw_kwargs = {
+            name: value.detach() if isinstance(value, torch.Tensor) else value
+            for name, value in call.raw_kwargs.items()
+        }
     stream = backward.stream(call.runtime, call.block.index, args)
     call.runtime.launch(stream, _labels[func], partial(func, *call.raw, **call.raw_kwargs), call.reads, writes)
     return returned(func, written_to)

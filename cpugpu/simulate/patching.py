@@ -27,7 +27,7 @@ from cpugpu.simulate.runtime import Runtime
 def patches(runtime: Runtime) -> Iterator[Patch]:
     """All of them."""
     yield from kernels.patches(runtime.kernels)
-    yield accelerator, "capture_id", devices.no_effect(0)  # which asks the real driver
+    yield accelerator, "capture_id", streams.capture_id  # torch's own asks the real driver
     cuda = torch.cuda
     for module in (cuda, cuda.streams):
         yield module, "Stream", streams.CudaStream

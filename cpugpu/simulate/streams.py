@@ -28,6 +28,14 @@ def handle(state: StreamState) -> int:
     return _handles.setdefault(state, next(_numbers))
 
 
+def capture_id(number: int) -> int:
+    """The number of the capture that the stream with this handle is in, 0 for none."""
+    for state, known in list(_handles.items()):
+        if known == number and state.capture is not None:
+            return state.capture.number
+    return 0
+
+
 def make_blocking(index: int) -> SimStream:
     """`cudaStreamCreate`: a stream that synchronises with the legacy default stream."""
     return session.runtime().simulator.stream(index, blocking=True)

@@ -27,7 +27,6 @@ DEVICE = (
         "device",
         f"{_MODEL}:Machine.enqueue",
         """
-         if stream is device.default:  # legacy: wait for all blocking streams ...
         -    before += [other.last for other in device.blocking]
         +    pass
         """,
