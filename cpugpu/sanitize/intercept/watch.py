@@ -17,9 +17,9 @@ from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.events import Event
 from cpugpu.sanitize.intercept.operations import effect_of, touched
 from cpugpu.sanitize.intercept.shadows import Shadows
-from cpugpu.simulate.streams import handle as handle_of
 from cpugpu.sanitize.model import Access, Model
 from cpugpu.sanitize.places import here
+from cpugpu.simulate.streams import handle as handle_of
 
 _EVENT = "_cpugpu_event"
 #: What a graph was captured on, and what it does.
