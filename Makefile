@@ -73,6 +73,7 @@ bench: install
 	$(BIN)/python -m benchmarks.debug
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.campaign
+	$(BIN)/python -m benchmarks.simulate
 	$(BIN)/python -m benchmarks.sanitize
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.explore
