@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept.watch import Watch
@@ -27,6 +27,17 @@ class Mode(TorchDispatchMode):
     def __init__(self, watch: Watch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._watch = watch
+        self._thread = threading.get_ident()
+        self._actor = watch.model.me()
+
+    def adopt(self) -> None:
+        """A thread of autograd's works on behalf of the one that has called `backward()`, and has this mode of it."""
+        if threading.get_ident() != self._thread:
+            self._watch.model.adopt(self._actor)
+
+    def is_of(self, watch: Watch) -> bool:
+        """Does it tell this one?"""
+        return self._watch is watch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -34,6 +45,7 @@ class Mode(TorchDispatchMode):
         watch = self._watch
         if watch.over:
             return result
+        self.adopt()
         if func is _aten.copy_.default:
             target, source = args[0], args[1]
             if target.is_cuda or source.is_cuda:
@@ -56,9 +68,14 @@ class Modes:
 
     def enter(self) -> None:
         """See to it that the calling thread has one."""
-        if not hasattr(self._local, "mode"):
-            self._local.mode = Mode(self._watch)
-            self._local.mode.__enter__()
+        if hasattr(self._local, "mode"):
+            return
+        for mode in _get_current_dispatch_mode_stack():
+            if isinstance(mode, Mode) and mode.is_of(self._watch):
+                mode.adopt()
+                return
+        self._local.mode = Mode(self._watch)
+        self._local.mode.__enter__()
 
     def leave(self) -> None:
         """Take away the calling thread's. Those of other threads do nothing any more."""
