@@ -86,7 +86,12 @@ class CudaGpu:
         self.index = index
         self.device: Any = find_accelerator(index)
         self._driver = ctypes.CDLL("libcuda.so.1")
-        torch.cuda.synchronize()
+        self._context = ctypes.c_void_p()
+        with torch.cuda.device(index):
+            torch.cuda.synchronize()
+            status = self._driver.cuCtxGetCurrent(ctypes.byref(self._context))
+        assert status == 0
+        assert self._context
 
     def other(self) -> CudaGpu | None:
         return CudaGpu(1) if self.torch.cuda.device_count() > 1 else None
@@ -142,7 +147,8 @@ class CudaGpu:
 
     def _call(self, name: str, stream: Any, *arguments: Any) -> None:
         """A function of the driver. RuntimeError with the driver's text, which torch's errors have too."""
-        with self.device.use(stream):  # makes the context current in this thread
+        with self.device.use(stream):
+            self._driver.cuCtxSetCurrent(self._context)  # a new thread has none; torch sees to it at its own calls only
             code = getattr(self._driver, name)(*arguments)
         if code:
             text = ctypes.c_char_p()

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
+from cpugpu.cli import main
+
 pytest_plugins = ["pytester"]
 
 
-def cpugpu(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "cpugpu", "run", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def cpugpu(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command, in this process: torch takes seconds to load."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> Done:
+        monkeypatch.setattr(sys, "argv", [*sys.argv])
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        status = main(["run", *arguments])
+        for name in ("neighbour", "program"):
+            sys.modules.pop(name, None)
+        return Done(status, *capfd.readouterr())
+
+    return run
 
 
 PROGRAM = """
@@ -42,20 +63,20 @@ def program(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_program_runs_as_under_python(program: Path) -> None:
+def test_a_program_runs_as_under_python(cpugpu: Run, program: Path) -> None:
     done = cpugpu("--devices", "2", "--seed=3", str(program), "7", "--seed", "x")
     assert done.returncode == 7, done.stderr
     assert done.stdout == "['7', '--seed', 'x'] 2 6 here\n"
 
 
-def test_its_traceback_is_its_own(program: Path) -> None:
+def test_its_traceback_is_its_own(cpugpu: Run, program: Path) -> None:
     done = cpugpu("--devices", "2", str(program), "raise")
     assert done.returncode == 1
     assert done.stderr.startswith(f'Traceback (most recent call last):\n  File "{program}", line 7')
     assert done.stderr.rstrip().endswith("KeyError: 'mine'")
 
 
-def test_a_module(program: Path) -> None:
+def test_a_module(cpugpu: Run, program: Path) -> None:
     done = cpugpu("--devices=2", "-m", "program", "0", cwd=program.parent)
     assert (done.returncode, done.stdout) == (0, "['0'] 2 6 here\n"), done.stderr
 
@@ -69,7 +90,7 @@ def test_a_module(program: Path) -> None:
         (["--device=real", "--seed=1", __file__], "--devices and --seed are for --device sim"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], complaint: str) -> None:
+def test_bad_input_is_one_line(cpugpu: Run, arguments: list[str], complaint: str) -> None:
     done = cpugpu(*arguments)
     assert done.returncode == 2
     assert complaint in done.stderr
