@@ -173,7 +173,10 @@ class ReplacesEverything(CpuGpuEvent):
 
 @pytest.mark.parametrize(
     "mutant",
-    [NoLookAfterwards, ClosesOnce, ForgetsTheFailure, LosesTheRoom, ReplacesEverything, SeedEvent],
+    [
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (NoLookAfterwards, ClosesOnce, LosesTheRoom)),
+        *(ForgetsTheFailure, ReplacesEverything, SeedEvent),
+    ],
 )
 def test_the_promises_can_be_broken(mutant: Any) -> None:
     operations = ["record", "wait", "broken record", "broken wait"]

@@ -17,7 +17,10 @@ from stress.mutants import inner
 from stress.mutants.explorer import Stage, exploring, search
 
 #: Those which have a handful of schedules without preemption.
-QUICK = ("double-record", "second-producer", "poisoned-wait", "never-consumed", "waiting-at-exit", "slow-driver-call")
+QUICK = (
+    *("double-record", "second-producer", "poisoned-wait", "never-consumed", "slow-driver-call"),
+    pytest.param("waiting-at-exit", marks=pytest.mark.slow),
+)
 
 
 @pytest.mark.parametrize("rule", QUICK)
