@@ -12,6 +12,7 @@ that says what was given and what is allowed.
 | `CPUGPU_TRACE`         | a path, `%p` in it is the process's id  | no file |
 | `CPUGPU_TRACE_MB`      | megabytes, for both files of a rotation | 512     |
 | `CPUGPU_DEVICE_TIME`   | `0`, `1`                                | `0`     |
+| `CPUGPU_SANITIZE`      | `off`, `check` (or `1`), `raise`        | `off`   |
 
 Which part of a campaign is this process's comes from whatever has started it: `RANK` and `WORLD_SIZE` (torchrun),
 `SLURM_PROCID` and `SLURM_NTASKS`, `BUILDKITE_PARALLEL_JOB` and `BUILDKITE_PARALLEL_JOB_COUNT`, the first pair that is
@@ -36,6 +37,7 @@ STALL_SECONDS: float | None = 60.0
 _T = TypeVar("_T")
 DebugMode = Literal["off", "log", "check", "raise"]
 DeviceChoice = Literal["auto", "accelerator", "host", "sim"]
+SanitizeMode = Literal["off", "check", "raise"]
 
 _DEBUG_ALIASES: dict[str, DebugMode] = {"": "off", "0": "off", "1": "check"}
 
@@ -55,6 +57,16 @@ def parse_debug_mode(text: str, *, source: str = "mode") -> DebugMode:
         if mode == known:
             return known  # type: ignore[no-any-return]
     raise ValueError(f"{source}={text!r} is not one of off (also 0 or unset), log, check (also 1), raise")
+
+
+def sanitize_mode() -> SanitizeMode:
+    """What `import cpugpu.sanitize` does: nothing, watch and report, watch and raise."""
+    text = os.environ.get("CPUGPU_SANITIZE", "").strip()
+    mode = {"": "off", "0": "off", "1": "check"}.get(text, text)
+    for known in get_args(SanitizeMode):
+        if mode == known:
+            return known  # type: ignore[no-any-return]
+    raise ValueError(f"CPUGPU_SANITIZE={text!r} is not one of off (also 0 or unset), check (also 1), raise")
 
 
 def device_choice() -> DeviceChoice:

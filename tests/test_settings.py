@@ -72,3 +72,18 @@ def test_a_wrong_device_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPUGPU_DEVICE", "gpu")
     with pytest.raises(ValueError, match="CPUGPU_DEVICE='gpu' is not one of auto, accelerator, host, sim"):
         CpuGpuEvent()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("", "off"), ("0", "off"), ("off", "off"), ("1", "check"), ("check", "check"), ("raise", "raise")],
+)
+def test_sanitizing(monkeypatch: pytest.MonkeyPatch, text: str, mode: str) -> None:
+    monkeypatch.setenv("CPUGPU_SANITIZE", text)
+    assert settings.sanitize_mode() == mode
+
+
+def test_a_wrong_way_to_sanitize(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPUGPU_SANITIZE", "yes")
+    with pytest.raises(ValueError, match=r"CPUGPU_SANITIZE='yes' is not one of off .*check .*raise"):
+        settings.sanitize_mode()

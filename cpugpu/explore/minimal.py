@@ -9,7 +9,7 @@ from cpugpu.explore.run import Run
 from cpugpu.explore.strategies.dfs import DepthFirst
 
 #: For fewer steps with as few preemptions, so many schedules are looked at.
-_FOR_STEPS = 2000
+_FOR_STEPS = 1000
 
 
 def minimal(run: Run, execute: Callable[[DepthFirst], Run], deadline: float, *, proved_below: int = 0) -> Run:

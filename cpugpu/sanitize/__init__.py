@@ -8,9 +8,9 @@ reported. That half needs no torch.
 own names. With `CPUGPU_SANITIZE=1` (or `raise`) importing this starts it, and the report comes when the process ends.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
 
+from cpugpu import settings
 from cpugpu.sanitize.clocks import Actor, Clock
 from cpugpu.sanitize.events import Event
 from cpugpu.sanitize.findings import Finding, Findings, Side
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-if os.environ.get("CPUGPU_SANITIZE", "").strip().lower() not in ("", "0", "off"):
+if settings.sanitize_mode() != "off":
     from cpugpu.sanitize.session import start_for_the_process
 
     start_for_the_process()

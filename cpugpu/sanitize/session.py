@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from cpugpu import settings
 from cpugpu.patches import Patches
 from cpugpu.sanitize import report, suppress
 from cpugpu.sanitize.findings import Finding
@@ -110,7 +111,7 @@ def watching(mode: Mode = "check", *, suppressions: str | Path | None = None) ->
 
 def start_for_the_process() -> None:
     """What `CPUGPU_SANITIZE` asks for: watch until the process ends, then report to standard error."""
-    session = start("raise" if os.environ.get("CPUGPU_SANITIZE", "").strip().lower() == "raise" else "check")
+    session = start("raise" if settings.sanitize_mode() == "raise" else "check")
 
     def say() -> None:
         if _session is session:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -293,3 +295,29 @@ def test_afterwards_everything_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> 
             race()
         assert len(seen) > 20
         assert all(vars(owner).get(name) is value for owner, name, value in seen)
+
+
+WATCHED = """
+import torch
+from cpugpu.simulate import simulate
+context = simulate()
+context.__enter__()
+import cpugpu.sanitize
+side = torch.cuda.Stream()
+with torch.cuda.stream(side):
+    x = torch.ones(4, device="cuda")
+(x + 1).tolist()
+"""
+
+
+@pytest.mark.parametrize(("mode", "status"), [("1", 0), ("raise", 1)])
+def test_the_environment_asks_for_it(mode: str, status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WATCHED],
+        env={**os.environ, "CPUGPU_SANITIZE": mode},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert "race: add reads" in done.stderr
