@@ -79,7 +79,10 @@ class Model(EventCalls):
         try:
             found: Actor = self._local.actor
         except AttributeError:
-            found = self._local.actor = self.thread(threading.current_thread().name)
+            # Known before it has a name: `current_thread()` makes a lock for a thread that `threading` has not started,
+            # and locks ask who takes them.
+            found = self._local.actor = self.thread("")
+            found.name = threading.current_thread().name
         return found
 
     def adopt(self, thread: Actor) -> None:

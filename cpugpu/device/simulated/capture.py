@@ -189,6 +189,11 @@ class Captures:
                 self._check_legacy(stream)
             self._check_unsafe(thread)
 
+    def check_launch(self, stream: StreamState) -> None:
+        """A graph is about to be launched on `stream`: not into a capture. (Tried on an H200, in all three modes.)"""
+        if stream.capture is not None:
+            raise self._refuse(900, f"{stream} is capturing", stream.capture)
+
     def check_device(self, device: DeviceState) -> None:
         """A thread is about to wait for all that a device has."""
         concerned = [each for each in self.active if any(stream.device is device for stream in each.streams)]

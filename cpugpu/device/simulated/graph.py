@@ -68,12 +68,12 @@ class Graph:
         self.writes = tuple({id(each): each for node in self.nodes for each in node.writes}.values())
 
     def launch(self, machine: Machine, stream: StreamState, started: Callable[[Operation], None]) -> None:
-        """Enqueue all of it on `stream`, and tell a driver of each operation."""
-        captured = stream.capture is not None  # then it becomes a part of another graph
+        """Enqueue all of it on `stream`, and tell a driver of each operation. Refused while `stream` is capturing."""
+        machine.captures.check_launch(stream)
         own = dict(self._own)
         if self.origin in own and stream.device is self.origin.device:
             own[self.origin] = stream
-        first = [self.last] if self.last is not None and not captured else []
+        first = [self.last] if self.last is not None else []
         if any(on is not stream for on in own.values()) or not self.nodes:
             first = [machine.enqueue(stream, "graph begins", after=first)]
             started(first[0])
@@ -86,30 +86,23 @@ class Graph:
             if on not in begun:
                 begun.add(on)
                 after += first
-            last = self._enqueue(machine, on, node, after, captured=captured)
+            last = self._enqueue(machine, on, node, after)
             started(last)
             done.append(last)
         if last is None or begun != {stream}:
             ends = [done[each] for each in self.ends if done[each].stream is not stream]
             last = machine.enqueue(stream, "graph ends", after=ends)
             started(last)
-        if not captured:
-            self.last = last
+        self.last = last
 
-    def _enqueue(
-        self, machine: Machine, stream: StreamState, node: _Node, after: list[Operation], *, captured: bool
-    ) -> Operation:
+    def _enqueue(self, machine: Machine, stream: StreamState, node: _Node, after: list[Operation]) -> Operation:
         if node.external is not None:
             kind, event = node.external
-            if captured:
-                return machine.external(kind, event, stream, after)
             if kind == "wait" and event.captured is not None and event.captured.capture is None:
                 after.append(event.captured)
             operation = machine.enqueue(stream, node.label, after=after)
             if kind == "record":
                 event.captured = operation
             return operation
-        parts = node.parts
-        if not captured:
-            parts = [part.anew() if isinstance(part, Renewed) else part for part in parts]
+        parts = [part.anew() if isinstance(part, Renewed) else part for part in node.parts]
         return machine.enqueue(stream, node.label, parts, reads=node.reads, writes=node.writes, after=after)

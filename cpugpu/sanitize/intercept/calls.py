@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -143,10 +144,21 @@ def _synchronize_device(watch: Watch, original: Callable[..., None]) -> Callable
     return synchronize
 
 
+@contextmanager
+def _as_a_whole(watch: Watch) -> Iterator[None]:
+    """A graph fills in the seed of its random numbers by operations of its own: no part of the program."""
+    watch.unseen(True)
+    try:
+        yield
+    finally:
+        watch.unseen(False)
+
+
 def _capture_begin(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def capture_begin(self: Any, pool: Any = None, capture_error_mode: str = "global", **options: Any) -> Any:
-        result = original(self, pool, capture_error_mode, **options)
+        with _as_a_whole(watch):
+            result = original(self, pool, capture_error_mode, **options)
         watch.capture_begins(self, capture_error_mode)
         return result
 
@@ -157,7 +169,8 @@ def _capture_end(watch: Watch, original: Callable[..., Any]) -> Callable[..., An
     @functools.wraps(original)
     def capture_end(self: Any) -> Any:
         watch.capture_ends(self)
-        return original(self)
+        with _as_a_whole(watch):
+            return original(self)
 
     return capture_end
 
@@ -165,7 +178,8 @@ def _capture_end(watch: Watch, original: Callable[..., Any]) -> Callable[..., An
 def _replay(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def replay(self: Any) -> Any:
-        result = original(self)
+        with _as_a_whole(watch):
+            result = original(self)
         watch.replayed(self)
         return result
 

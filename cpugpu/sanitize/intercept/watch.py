@@ -35,6 +35,7 @@ class Watch:
         self.over = False
         self.raises = False
         self.enter_thread: Callable[[], None] = _nothing  # called when a thread is met that may not be watched yet
+        self.unseen: Callable[[bool], None] = _nothing_of  # what torch does within a call: from here, to here
         self._streams: dict[tuple[int, int], Actor] = {}
         self._captured: dict[object, list[Access]] = {}  # by capture, what goes into the graph
 
@@ -163,9 +164,14 @@ class Watch:
 
     def _between(self, first: torch.Tensor, then: torch.Tensor) -> None:
         """The current stream of one device waits for that of another, by an event of torch's own."""
-        model, event = self.model, Event("torch's own event")
-        model.record(model.me(), event, self.current(first.get_device()), here())
-        model.wait(model.me(), event, self.current(then.get_device()), here())
+        self.follows(self.current(first.get_device()), self.current(then.get_device()))
+
+    def follows(self, first: Actor, then: Actor) -> None:
+        """A stream waits for another, by an event that torch makes and records in C++."""
+        if first is not then:
+            model, event = self.model, Event("torch's own event")
+            model.record(model.me(), event, first, here())
+            model.wait(model.me(), event, then, here())
 
     def _made(self, result: Any, stream: Actor) -> None:
         """New memory comes from the pool of the stream that is current."""
@@ -179,4 +185,8 @@ class Watch:
 
 
 def _nothing() -> None:
+    pass
+
+
+def _nothing_of(now: bool) -> None:
     pass
