@@ -20,6 +20,7 @@ from typing import Any
 
 from cpugpu.patches import Patch
 from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.intercept import queues
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.model import Model, Sync
 from cpugpu.sanitize.places import here
@@ -43,6 +44,7 @@ def patches(model: Model, watch: Watch) -> Iterator[Patch]:
     yield threading.Event, "is_set", _is_set(model, threading.Event.is_set)
     yield threading.Event, "set", _set(model, threading.Event.set)
     yield queue, "SimpleQueue", _simple_queue(model)
+    yield from queues.patches(model)
     loop = asyncio.base_events.BaseEventLoop
     yield loop, "call_soon_threadsafe", _call_soon(model, loop.call_soon_threadsafe)
 
@@ -135,7 +137,10 @@ def _rlock_maker(model: Model) -> Callable[[], Any]:
 
 
 def _is_ours() -> bool:
+    """Is it for a lock below the program: of the simulated device, or a queue's own, which `queues` stands for?"""
     frame = sys._getframe(2)  # noqa: SLF001
+    if frame.f_globals.get("__name__") == "queue":
+        return True
     while frame is not None and frame.f_globals.get("__name__") in ("threading", "queue"):
         frame = frame.f_back  # type: ignore[assignment]
     return frame is not None and str(frame.f_globals.get("__name__")).startswith(_OURS)
