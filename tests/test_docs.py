@@ -33,8 +33,8 @@ def test_figures_come_from_the_file_that_is_named(name: str, device: str) -> Non
 
 
 def test_every_make_target_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"make (\w+)", README)) <= targets
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([\w-]+)", README)) <= targets
 
 
 def test_every_file_that_is_named_exists() -> None:
