@@ -147,6 +147,7 @@ def _order(runtime: Runtime, under_way: Pass, stream: StreamState, args: Sequenc
             operation = under_way.made.get(id(value._block.memory))
             if operation is not None:
                 after.append(operation)
+                value._block.use_on(stream)  # as torch's engine does, or its memory could be taken while it is read
     _wait(runtime, stream, after)
 
 
