@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable
 
 import torch
 
@@ -24,8 +25,9 @@ _numbers = itertools.count(1)
 class Shadows:
     """The shadows of all storages that are watched."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, is_on: Callable[[torch.Tensor], bool]) -> None:
         self._model = model
+        self._is_on = is_on  # is a tensor on a device?
         self._by_storage: dict[int, Storage] = {}
 
     def of(self, tensor: torch.Tensor, *, host: bool = False) -> tuple[Storage, Region] | None:
@@ -41,8 +43,8 @@ class Shadows:
             storage = tensor._memory.shadow
             if storage is None:
                 storage = tensor._memory.shadow = Storage(f"pinned memory {next(_numbers)}", host=True)
-        elif tensor.is_cuda or host or self._by_storage:
-            found = self._plain(tensor, make=tensor.is_cuda or host)
+        elif self._is_on(tensor) or host or self._by_storage:
+            found = self._plain(tensor, make=self._is_on(tensor) or host)
             if found is None:
                 return None
             storage, raw = found, tensor
@@ -66,7 +68,7 @@ class Shadows:
         key = untyped._cdata  # noqa: SLF001 - the C++ object: Python objects of it come and go
         found = self._by_storage.get(key)
         if found is None and make:
-            on_host = not tensor.is_cuda
+            on_host = not self._is_on(tensor)
             kind = "host memory" if on_host else "tensor"
             found = self._by_storage[key] = Storage(
                 f"{kind} {next(_numbers)}",
