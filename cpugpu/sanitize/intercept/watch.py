@@ -50,7 +50,7 @@ class Watch:
     def __init__(self, model: Model, backend: Backend) -> None:
         self.model = model
         self.backend = backend
-        self.shadows = Shadows(model, backend.is_on)
+        self.shadows = Shadows(model, backend)
         self.over = False
         self.raises = False
         self.enter_thread: Callable[[], None] = _nothing  # called when a thread is met that may not be watched yet
@@ -114,25 +114,24 @@ class Watch:
         if effect.view:
             return
         accesses: list[Access] = []
-        index = -1
+        index: int | None = None  # of the device
         for tensor, writes in touched(func, effect, args, kwargs, result):
             found = self.shadows.of(tensor)
             if found is not None:
                 accesses.append((*found, writes))
-            if index < 0 and self.backend.is_on(tensor):
+            if index is None and self.backend.is_on(tensor):
                 index = tensor.get_device()
-        if not accesses and index < 0:
-            return
-        model = self.model
-        if index < 0:
-            model.host_access(model.me(), accesses, effect.name, here())
-            self.told()
+        if index is None:
+            if accesses:
+                self.model.host_access(self.model.me(), accesses, effect.name, here())
+                self.told()
             return
         stream = self.current(index)
-        self._made(result, stream)
+        if effect.makes:
+            self._made(result, stream)
         self._launch(stream, accesses, effect.name)
         if effect.waits:
-            model.synchronize_stream(model.me(), stream)
+            self.model.synchronize_stream(self.model.me(), stream)
         self.told()
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> None:
