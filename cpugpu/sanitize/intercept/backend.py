@@ -27,7 +27,8 @@ class Backend:
         self.is_on: Callable[[torch.Tensor], bool] = operator.attrgetter(f"is_{name}")
         #: Gives the handle of the calling thread's current stream of a device without making an object of it.
         self.raw: Callable[[int], int] | None = None
-        if simulation.current() is None:
+        self.simulated = simulation.current() is not None
+        if not self.simulated:
             self.raw = getattr(torch._C, f"_{name}_getCurrentRawStream", None)  # noqa: SLF001 - inductor uses it too
 
     def device(self, index: int) -> str:

@@ -16,6 +16,7 @@ from cpugpu.sanitize.memory import Storage
 from cpugpu.sanitize.model import Model
 from cpugpu.sanitize.places import here
 from cpugpu.sanitize.strides import Region, region
+from cpugpu.simulate.memory import Block
 from cpugpu.simulate.pinned import PinnedTensor
 from cpugpu.simulate.tensor import SimTensor
 
@@ -28,7 +29,7 @@ class Shadows:
     def __init__(self, model: Model, backend: Backend) -> None:
         self._model = model
         self._is_on = backend.is_on
-        self._simulated = backend.raw is None
+        self._simulated = backend.simulated
         self._by_storage: dict[int, Storage] = {}
 
     def of(self, tensor: torch.Tensor, *, host: bool = False) -> tuple[Storage, Region] | None:
@@ -40,7 +41,7 @@ class Shadows:
         storage: Storage | None
         if self._simulated and isinstance(tensor, SimTensor):
             raw = tensor._raw
-            storage = tensor._block.shadow or self._block(tensor)
+            storage = tensor._block.shadow or self.block(tensor._block)
         elif self._simulated and isinstance(tensor, PinnedTensor):
             raw = tensor._raw
             storage = tensor._memory.shadow
@@ -53,10 +54,11 @@ class Shadows:
         bytes_ = _region(raw)
         return None if bytes_ is None else (storage, bytes_)
 
-    def _block(self, tensor: SimTensor) -> Storage:
-        block, model = tensor._block, self._model
-        memory = block.memory
-        storage = Storage(f"tensor {next(_numbers)}", device=str(tensor.device), size=memory.size, address=id(memory))
+    def block(self, block: Block) -> Storage:
+        """That of a block of the simulated device, which has none yet."""
+        model, memory = self._model, block.memory
+        device = f"cuda:{block.index}"
+        storage = Storage(f"tensor {next(_numbers)}", device=device, size=memory.size, address=id(memory))
         block.shadow = storage
         block.freed = lambda: model.free(model.me(), storage, here())
         return storage

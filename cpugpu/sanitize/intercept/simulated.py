@@ -27,6 +27,7 @@ def patches(watch: Watch) -> Iterator[Patch]:
     yield moves, "copy", _copy(watch, moves.copy)
     yield moves, "filled", _filled(watch, moves.filled)
     yield pinned, "look", _look(watch, pinned.look)
+    yield memory.Block, "__init__", _taken(watch, memory.Block.__init__)
     yield memory.Block, "use_on", _use_on(watch, memory.Block.use_on)
     yield backward, "_wait", _wait(watch, backward._wait)  # noqa: SLF001
 
@@ -78,6 +79,19 @@ def _look(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
         watch.look(tensor)
 
     return look
+
+
+def _taken(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    """A tensor's memory is taken from a pool. Those of graphs are not in the model."""
+
+    @functools.wraps(original)
+    def init(self: memory.Block, *args: Any) -> None:
+        original(self, *args)
+        storage, pool = watch.shadows.block(self), self.memory.pool
+        if isinstance(pool, StreamState):
+            watch.model.alloc(storage, _actor(watch, pool))
+
+    return init
 
 
 def _use_on(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:

@@ -209,7 +209,9 @@ class Watch:
             model.wait(model.me(), event, then, here())
 
     def _made(self, result: Any, stream: Actor) -> None:
-        """New memory comes from the pool of the stream that is current."""
+        """New memory comes from the pool of the stream that is current. A simulated one says so itself."""
+        if self.backend.simulated:
+            return
         if isinstance(result, torch.Tensor):
             found = self.shadows.of(result)
             if found is not None and found[0].stream is None and not found[0].host:
