@@ -67,12 +67,20 @@ def a_gradient_for_the_other_stream() -> None:
 
 
 def rules_of(program: Callable[..., None], seed: int, **options: Any) -> set[str]:
-    with simulate(seed=seed), watching() as session:
+    with simulate(seed=seed):
+        return rules_here(program, **options)
+
+
+def rules_here(program: Callable[..., None], **options: Any) -> set[str]:
+    with watching() as session:
         program(**options)
     return {finding.rule for finding in session.model.findings}
 
 
-@pytest.mark.parametrize("program", [over_two_streams, a_leaf_on_two_streams, a_gradient_for_the_other_stream])
+PROGRAMS = [over_two_streams, a_leaf_on_two_streams, a_gradient_for_the_other_stream]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("seed", range(5))
 def test_a_backward_pass_orders_the_streams_of_its_nodes(program: Callable[..., None], seed: int) -> None:
     assert rules_of(program, seed) == set()
