@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,6 +143,9 @@ class CStream:
 
     device, device_type = "cuda:0", 1
 
+    def __new__(cls, **_: object) -> CStream:
+        return object.__new__(cls)
+
     def __init__(self, *, stream_id: int = 1, device_index: int = 0, device_type: int = 1) -> None:
         self.stream_id, self.device_index = stream_id, device_index
 
@@ -201,3 +205,29 @@ def test_an_instance_that_cpp_has_made_is_one_of_the_class(without_hooks: Watch)
     assert isinstance(CEvent(), torch.Event)
     assert issubclass(CStream, torch.Stream)
     assert not isinstance(CStream(), torch.Event)
+
+
+def test_streams_are_made_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch makes the pool in a `call_once` that takes the GIL: a second thread must not wait for that with the GIL."""
+    alone = []
+
+    def new(cls: Any, **_: object) -> Any:
+        alone.append(generic._making._is_owned())
+        return object.__new__(cls)
+
+    class Stream(CStream):
+        """As `torch.cuda.Stream`."""
+
+        __new__ = new
+
+    monkeypatch.setattr(torch, "Event", CEvent)
+    monkeypatch.setattr(torch, "Stream", CStream)
+    monkeypatch.setattr(CStream, "__new__", new)
+    backend = OnDeviceZero("cuda", SimpleNamespace(Stream=Stream))
+    patches = Patches()
+    patches.apply(list(generic.patches(Watch(Model(), backend), calls.event_calls, calls.stream_calls)))
+    Stream(stream_id=1)
+    torch.Stream(stream_id=2)
+    patches.undo()
+    Stream(stream_id=3)
+    assert alone == [True, True, False]

@@ -7,6 +7,7 @@ torch's own still: of that only the hooks tell (`hooks.py`), which do not see a 
 
 from __future__ import annotations
 
+import _thread
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept.watch import Watch
 
+_making = _thread.RLock()
 _Calls = Callable[[Watch, Any], dict[str, Callable[..., Any]]]
 
 
@@ -34,6 +36,8 @@ def patches(watch: Watch, event_calls: _Calls, stream_calls: _Calls) -> Iterator
     event = _event(watch, torch.Event, event_calls)
     stream = _stream(watch, torch.Stream, stream_calls, event)
     yield torch, "Event", event
+    its = watch.backend.module.Stream
+    yield its, "__new__", _one_at_a_time(its.__new__)
     yield torch, "Stream", stream
     yield torch.accelerator, "current_stream", _current_stream(torch.accelerator.current_stream, stream)
 
@@ -55,8 +59,23 @@ def _stream(watch: Watch, base: Any, calls: _Calls, event: Any) -> Any:
         self.wait_event(record_event(stream))
 
     methods = {"record_event": record_event, "wait_event": wait_event, "wait_stream": wait_stream}
+    methods["__new__"] = _one_at_a_time(base.__new__)
     body = {"__module__": "torch", "__doc__": base.__doc__, **calls(watch, base), **methods}
     return _Stands("Stream", (base,), body)
+
+
+def _one_at_a_time(original: Callable[..., Any]) -> Any:
+    """Streams are made by one thread at a time.
+
+    The first one of a device makes the whole pool, in C++, within a `call_once` in which torch's trace hooks take the
+    GIL. A thread that holds the GIL and makes its own first stream meanwhile waits for that `call_once` for ever.
+    """
+
+    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        with _making:
+            return original(cls, *args, **kwargs)
+
+    return staticmethod(new)
 
 
 def _current_stream(original: Callable[..., Any], stream: Any) -> Callable[..., Any]:

@@ -121,6 +121,8 @@ class Watch:
                 accesses.append((*found, writes))
             if index is None and self.backend.is_on(tensor):
                 index = tensor.get_device()
+        if index is None and effect.makes and not effect.fresh:  # `torch.empty`: only its result is on the device
+            index = self._index_of(result)
         if index is None:
             if accesses:
                 self.model.host_access(self.model.me(), accesses, effect.name, here())
@@ -129,7 +131,8 @@ class Watch:
         stream = self.current(index)
         if effect.makes:
             self._made(result, stream)
-        self._launch(stream, accesses, effect.name)
+        if accesses:
+            self._launch(stream, accesses, effect.name)
         if effect.waits:
             self.model.synchronize_stream(self.model.me(), stream)
         self.told()
@@ -207,6 +210,12 @@ class Watch:
             model, event = self.model, Event("torch's own event")
             model.record(model.me(), event, first, here())
             model.wait(model.me(), event, then, here())
+
+    def _index_of(self, result: Any) -> int | None:
+        if isinstance(result, torch.Tensor):
+            return result.get_device() if self.backend.is_on(result) else None
+        indices = (self._index_of(each) for each in result) if isinstance(result, list | tuple) else ()
+        return next((index for index in indices if index is not None), None)
 
     def _made(self, result: Any, stream: Actor) -> None:
         """New memory comes from the pool of the stream that is current. A simulated one says so itself."""
