@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
 
+_CLOCK = "cpugpu.debug.device_time"
+
 
 def patches(watch: Watch) -> Iterator[Patch]:
     """For the classes that torch has now, a real device's or a simulated one's."""
@@ -23,10 +26,10 @@ def patches(watch: Watch) -> Iterator[Patch]:
     simulated = torch.Event.__module__.startswith("cpugpu")
     event: Any = SimEvent if simulated else cuda.Event
     stream: Any = SimStream if simulated else cuda.Stream
-    yield event, "record", _record(watch, event.record)
+    yield event, "record", _of_the_program(_record(watch, event.record), event.record)
     yield event, "wait", _wait(watch, event.wait)
-    yield event, "query", _query_event(watch, event.query)
-    yield event, "synchronize", _synchronize_event(watch, event.synchronize)
+    yield event, "query", _of_the_program(_query_event(watch, event.query), event.query)
+    yield event, "synchronize", _of_the_program(_synchronize_event(watch, event.synchronize), event.synchronize)
     yield stream, "query", _query_stream(watch, stream.query)
     yield stream, "synchronize", _synchronize_stream(watch, stream.synchronize)
     graph = cuda.CUDAGraph
@@ -35,6 +38,17 @@ def patches(watch: Watch) -> Iterator[Patch]:
     yield graph, "replay", _replay(watch, graph.replay)
     yield cuda, "synchronize", _synchronize_device(watch, cuda.synchronize)
     yield torch.accelerator, "synchronize", _synchronize_device(watch, torch.accelerator.synchronize)
+
+
+def _of_the_program(double: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Events by which the debug mode reads the device's clock are its own, and it polls them in a thread of its own."""
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        whose = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001
+        return (original if whose == _CLOCK else double)(*args, **kwargs)
+
+    return call
 
 
 def _stream_of(stream: Any) -> Any:
