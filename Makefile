@@ -2,6 +2,7 @@
 #
 #   make stress                              the scenarios, for SECONDS in all (60)
 #   make stress SUBJECT=my_module:MyEvent    the same with another class under test
+#   make stress SANITIZE=1                   each execution under the sanitizer, in one process
 #   make stress RAY=auto                     the same on the Ray cluster of this machine; or RAY=HOST:PORT, RAY=local
 #   make test                                the tests, in JOBS processes (one more than cores, for some wait)
 #
@@ -19,6 +20,7 @@ SEED        ?=
 WORKERS     ?=
 REPORT      ?= stress-report
 RAY         ?=
+SANITIZE    ?=
 HAND_OFFS   ?= 100000000
 JOBS        ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 ARGS        ?=
@@ -51,7 +53,7 @@ test-slow: install
 stress: install
 	$(BIN)/python -m pytest stress $(if $(SUBJECT),--ignore=stress/racy) --stress-seconds=$(SECONDS) --stress-device=$(DEVICE) \
 	  $(addprefix --stress-subject=,$(SUBJECTS)) $(addprefix --stress-seed=,$(SEED)) $(addprefix --stress-workers=,$(WORKERS)) \
-	  $(addprefix --stress-report=,$(REPORT)) $(addprefix --stress-ray=,$(RAY)) $(ARGS)
+	  $(if $(SANITIZE),--stress-sanitize,$(addprefix --stress-report=,$(REPORT))) $(addprefix --stress-ray=,$(RAY)) $(ARGS)
 
 # 100 million hand-offs, each with a payload that is looked at.
 soak: install

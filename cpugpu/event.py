@@ -62,6 +62,9 @@ class CpuGpuEvent(Gate):
     Threads may share it freely; it cannot be pickled or sent to another process.
     """
 
+    # A device event that no wait uses any more. Also a name of the class, where the sanitizer looks on.
+    _spare: DeviceEvent | None
+
     def __new__(cls, *args: Any, **kwargs: Any) -> CpuGpuEvent:  # noqa: ARG004
         """Make the class that the debug toggle asks for: this one, unless `CPUGPU_DEBUG` is set."""
         return object.__new__(_choose_class() if cls is CpuGpuEvent else cls)
@@ -77,7 +80,7 @@ class CpuGpuEvent(Gate):
         self._returned = -1  # the generation that a raising record or wait put back, which a record may replace
         self._returning = False  # a raising wait is about to put its record back, and the room may be its own
         # Outside the slot.
-        self._spare: DeviceEvent | None = None  # a device event that no wait uses any more
+        self._spare = None
         self._reported: BaseException | None = None  # what the last record that raised has handed over itself
         self._ending: BaseException | None = None  # _CLOSED, or a failure that the slot had no room for
         self._ending_lock = threading.Lock()  # orders fail() and close(); the hot path never takes it

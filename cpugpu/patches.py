@@ -18,10 +18,10 @@ class Patches:
         self._before: list[Patch] = []
 
     def apply(self, patches: Iterable[Patch]) -> None:
-        """All or none. A name that its owner does not have is left out: other versions have other names."""
+        """All or none. A name that its owner neither has nor annotates is left out: other versions have other names."""
         try:
             for owner, name, value in list(patches):
-                if not hasattr(owner, name):
+                if not (hasattr(owner, name) or name in getattr(owner, "__annotations__", ())):
                     continue
                 self._before.append((owner, name, vars(owner).get(name, _MISSING)))
                 setattr(owner, name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import random
@@ -9,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +22,7 @@ from cpugpu.campaign import Part, parse_part
 from cpugpu.campaign.budget import SHORTEST_SECONDS
 from cpugpu.device import Device
 from cpugpu.device.simulated import SimulatedDevice
-from cpugpu.hammer import choose_device
+from cpugpu.hammer import SIMULATED_DEVICES, choose_device
 from cpugpu.job import cores
 
 OPTIONS = {
@@ -39,6 +41,9 @@ OPTIONS = {
 }
 
 
+SANITIZE = "each execution under the sanitizer; without a GPU, torch.cuda is the simulated device"
+
+
 @dataclass(frozen=True)
 class Options:
     """The options as they were given, checked as far as that needs no import."""
@@ -54,15 +59,20 @@ class Options:
     ray: str
     workers: int
     worker: int | None
+    sanitize: bool
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What running a scenario needs: the device (a function of the seed) and the classes under test."""
+    """What running a scenario needs: the device (a function of the seed) and the classes under test.
+
+    The device is to be made, and used, in the `place`.
+    """
 
     make_device: Callable[[int], Device]
     device: str
     subjects: tuple[tuple[str, Callable[[], Any]], ...]
+    place: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 OPTIONS_KEY = pytest.StashKey[Options]()
@@ -77,6 +87,8 @@ def add_options(parser: pytest.Parser) -> None:
         action = "append" if name == "subject" else "store"
         group.addoption(f"--stress-{name}", action=action, default=None, metavar=metavar, help=text)
         parser.addini(f"stress_{name}", text, default=default, type=kind)
+    group.addoption("--stress-sanitize", action="store_true", default=None, help=SANITIZE)
+    parser.addini("stress_sanitize", SANITIZE, default=False, type="bool")
 
 
 def _value(config: pytest.Config, name: str) -> Any:
@@ -106,6 +118,7 @@ def read_options(config: pytest.Config) -> Options:
         ray=str(_value(config, "ray")),
         workers=int(worker.get("workercount", 1)),
         worker=int(number[0]) if number else None,
+        sanitize=bool(_value(config, "sanitize")),
     )
 
 
@@ -117,24 +130,40 @@ def bench(config: pytest.Config) -> Bench:
         options = config.stash[OPTIONS_KEY]
         make_device = choose_device(options.device, index=options.worker)
         simulated = isinstance(make_device(options.seed), SimulatedDevice)
+        in_torch = simulated and options.sanitize
         made = config.stash[BENCH_KEY] = Bench(
-            make_device=make_device,
+            make_device=_torch_cuda if in_torch else make_device,
             device="sim" if simulated else "accelerator",
             subjects=tuple((text, load_subject(text, config)) for text in dict.fromkeys(options.subjects)),
+            place=functools.partial(_simulated, options.seed) if in_torch else nullcontext,
         )
     return made
 
 
-def refuse_beside_xdist(config: pytest.Config) -> None:
-    """`ValueError` for what is the campaign's, where the workers of pytest-xdist take its place."""
-    if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
+def _simulated(seed: int) -> AbstractContextManager[object]:
+    from cpugpu.simulate import simulate
+
+    return simulate(SIMULATED_DEVICES, seed=seed)
+
+
+def _torch_cuda(seed: int) -> Device:
+    """In a simulation torch has an accelerator; a new device each time, for it belongs to that simulation."""
+    return choose_device("accelerator")(seed)
+
+
+def refuse_without_campaign(config: pytest.Config) -> None:
+    """`ValueError` for what is the campaign's, where this process or the workers of pytest-xdist take its place."""
+    if hasattr(config, "workerinput"):
+        return
+    if getattr(config.option, "dist", "no") != "no":
+        why = "-n: pytest-xdist's workers hammer without a campaign; leave -n out, the campaign has its own processes"
+    elif config.stash[OPTIONS_KEY].sanitize:
+        why = "--stress-sanitize: it watches this process, without a campaign; for more of them there is -n"
+    else:
         return
     for name in ("report", "ray", "workers"):
         if value := _value(config, name):
-            raise ValueError(
-                f"--stress-{name}={value} has no effect with -n: pytest-xdist's workers hammer without a campaign;"
-                " leave -n out, the campaign has processes of its own"
-            )
+            raise ValueError(f"--stress-{name}={value} has no effect with {why}")
 
 
 def too_short(options: Options, scenarios: int) -> str:
@@ -159,6 +188,8 @@ def replay_command(config: pytest.Config, scenario: str, subject: str) -> str:
     words = ["cpugpu", "stress", scenario, f"--stress-device={bench(config).device}"]
     if subject:
         words.append(f"--stress-subject={subject}")
+    if options.sanitize:
+        words.append("--stress-sanitize")
     if options.part.of > 1 or config.getoption("--stress-shard") is not None:
         words.append("--stress-shard=1/1")
     return shlex.join(words)

@@ -5,7 +5,8 @@ time budget, a seed, the device, the class under test, the outcome tables, and t
 
 The scenarios that were selected are run as a campaign before pytest's own loop: side by side, each turn in a process of
 its own, most time for what promises news. Pytest's loop then only says how each came out. In a worker of pytest-xdist
-(`-n`) they are hammered in that worker, one after the other, each for the same time. Loading this imports no torch.
+(`-n`), and under the sanitizer, they are hammered in that process, one after the other, each for the same time. Loading
+this imports no torch.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cpugpu.pytest_options import (
     add_options,
     bench,
     read_options,
-    refuse_beside_xdist,
+    refuse_without_campaign,
     replay_command,
     too_short,
 )
@@ -69,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     with _told(ValueError):
         config.stash[OPTIONS_KEY] = read_options(config)
         if _asked(config):
-            refuse_beside_xdist(config)
+            refuse_without_campaign(config)
             bench(config)
 
 
@@ -78,9 +79,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if BENCH_KEY not in config.stash:
         return []
     options = config.stash[OPTIONS_KEY]
-    device = bench(config).make_device(options.seed).describe()
+    with bench(config).place():
+        device = bench(config).make_device(options.seed).describe()
     part = f", part {options.part}" if options.part.of > 1 else ""
-    return [f"cpugpu: device {device}", f"cpugpu: seed {options.seed}, {options.seconds:g} s in all{part}"]
+    return [
+        f"cpugpu: device {device}{', under the sanitizer' if options.sanitize else ''}",
+        f"cpugpu: seed {options.seed}, {options.seconds:g} s in all{part}",
+    ]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -145,7 +150,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.testsfailed and not session.config.option.continue_on_collection_errors:
         return  # pytest's loop ends the run at once, for the same reason
     mine = [item for item in session.items if isinstance(item, StressItem)]
-    if mine and not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
+    here = session.config.stash[OPTIONS_KEY].sanitize or hasattr(session.config, "workerinput")
+    if mine and not session.config.option.collectonly and not here:
         _run_campaign(session.config, mine)
 
 
@@ -216,12 +222,13 @@ class StressItem(pytest.Item):
         self.outcome: Item | None = None  # what the campaign has found
 
     def runtest(self) -> None:
-        """Say how it came out; in a worker of pytest-xdist, hammer it."""
-        reason = self.unfit()
-        if reason:
-            pytest.skip(reason)
-        if self.outcome is None:
-            self.outcome = self._hammered()
+        """Say how it came out; where there is no campaign, hammer it."""
+        with bench(self.config).place():
+            reason = self.unfit()
+            if reason:
+                pytest.skip(reason)
+            if self.outcome is None:
+                self.outcome = self._hammered()
         item = self.outcome
         if item.result is not None:
             self.user_properties.append((_PROPERTY, json.dumps(item.result.to_dict())))
@@ -257,15 +264,23 @@ class StressItem(pytest.Item):
 
     def _hammered(self) -> Item:
         options = self.config.stash[OPTIONS_KEY]
-        result = hammer(
-            self.scenario,
-            seconds=self.seconds,
-            device=bench(self.config).make_device(options.seed),
-            seed=options.seed,
-            iteration=options.iteration,
-        )
+        with self._watched() as scenario:
+            result = hammer(
+                scenario,
+                seconds=self.seconds,
+                device=bench(self.config).make_device(options.seed),
+                seed=options.seed,
+                iteration=options.iteration,
+            )
         shard = Shard(0, self.target(), options.device, options.seed, self.seconds, replay=self.replay())
         return Run(entries=[Entry(shard, result, None, shard.replay)]).items[0]
+
+    def _watched(self) -> contextlib.AbstractContextManager[Scenario]:
+        if not self.config.stash[OPTIONS_KEY].sanitize:
+            return contextlib.nullcontext(self.scenario)
+        from cpugpu.sanitize.scenarios import sanitized
+
+        return sanitized(self.scenario)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The report of a failed scenario, without our own frames."""

@@ -148,6 +148,10 @@ PLACES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda device: not getattr(device, "scheduled", False),
         "needs what no scheduler of threads holds: the sockets of an event loop, a signal, another process",
     ),
+    "spawn": (
+        lambda device: not getattr(device, "simulated", False),
+        "needs a device that a new process has too: torch.cuda is simulated in this one only",
+    ),
     "two devices": (lambda device: len(device.each()) > 1, "needs two devices of one kind, to choose from"),
     "no GIL": (
         lambda _: not getattr(sys, "_is_gil_enabled", lambda: True)(),
@@ -174,7 +178,7 @@ class Scenario:
     needs: tuple[str, ...] = ()
     #: A racy scenario is a demonstration: it fails if a forbidden outcome does *not* show.
     racy: bool = False
-    #: Rules of the debug mode that the scenario breaks on purpose.
+    #: Rules of the debug mode, and of the sanitizer, that the scenario breaks on purpose.
     breaks: tuple[str, ...] = ()
     #: What it cannot do without: names of `PLACES`.
     only: tuple[str, ...] = ()

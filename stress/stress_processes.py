@@ -129,7 +129,7 @@ def in_spawned_child(device: str, make_event: type[CpuGpuEvent]) -> None:
 @scenario(
     accept={"fresh": "parent and child handed over, each its own"},
     forbid={"stale": "the parent's hand-off was disturbed"} | CHILDREN,
-    only=("no scheduler",),
+    only=("no scheduler", "spawn"),
 )
 def spawned(rig: Rig, make_event: type[CpuGpuEvent] = CpuGpuEvent) -> str:  # noqa: ARG001
     """The parent hands over, and a child that was started meanwhile, on a device of the same kind."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,11 @@ from stress.mutants import MUTANTS, PARTS, Mutant, PatchError, inner, small
 from stress.mutants.catalogue import scenarios_for
 from stress.mutants.engines import ENGINES, Kill, Pulse, put_to
 from stress.mutants.explorer import EXPLORE, LINES, Stage, explore_mutant, exploring, search
+from stress.mutants.handed import HANDED
 from stress.mutants.matrix import Matrix, Row, choose, line, make_matrix, summary
+from stress.mutants.mutant import SANITIZE
 from stress.mutants.trial import try_in_process
+from stress.mutants.unordered import UNORDERED
 from stress.stress_hand_off import hand_off
 
 
@@ -144,3 +149,78 @@ def test_a_survivor_of_the_explorer_without_a_reason_is_a_complaint() -> None:
 def test_the_explorer_kills_in_a_process_of_its_own_whatever_the_seed() -> None:
     kills = [try_in_process(EXPLORE, "failure-stays", device="sim", seconds=60, seed=seed) for seed in (0, 1)]
     assert {(kill.by, kill.outcome) for kill in kills} == {("records_after_a_failure", "refused")}
+
+
+# -- the sanitizer's column --------------------------------------------------------------------------------------------
+
+#: By program, the mutants in which it has a finding in whatever interleaving there is.
+FOUND = {
+    "waits_when_it_is_there": [
+        "record-on-current-stream",
+        "gate-before-record",
+        "no-gpu-wait",
+        "wait-on-current-stream",
+    ],
+    "records_while_a_wait_is_in_the_driver": ["spare-not-taken", "no-gpu-record", "spare-before-gpu-wait"],
+    "goes_on_after_a_failure": ["old-record-left"],
+    "looks_after_a_synchronization": ["synchronize-does-not-block"],
+    "synchronizes_in_vain_at_first": ["synchronize-timeout-returns"],
+}
+
+
+@pytest.mark.parametrize("name", [name for names in FOUND.values() for name in names])
+def test_a_mutant_is_found_by_the_sanitizer_in_one_run_whatever_the_seed(name: str) -> None:
+    pytest.importorskip("torch")
+    from stress.mutants.sanitized import run_once
+
+    program = next(each for each in HANDED if name in FOUND.get(each.name, []))
+    with MUTANTS[name].applied():
+        assert all(run_once(program, seed)[0] for seed in range(3))
+
+
+def test_in_the_code_as_it_is_the_sanitizer_finds_nothing() -> None:
+    pytest.importorskip("torch")
+    from stress.mutants.sanitized import sanitize_mutant
+
+    for seed in range(3):
+        kill = sanitize_mutant(seconds=60, seed=seed, given=HANDED)
+        assert not kill.killed, (kill.by, kill.finding, kill.outcome)
+
+
+def test_what_is_given_away_by_an_outcome_is_no_finding() -> None:
+    pytest.importorskip("torch")
+    kill = try_in_process(SANITIZE, "failure-not-handed-over", device="sim", seconds=60, seed=0)
+    assert (kill.by, kill.outcome, kill.finding) == ("goes_on_after_a_failure", "hang", "")
+    mutant = MUTANTS["failure-not-handed-over"]
+    assert " outcome  goes_on_after_a_failure (hang)" in line(Row(mutant, {SANITIZE: kill}))
+    found = Kill(True, 1.0, "goes_on_after_a_failure", "stale", finding="race")
+    assert " finding  goes_on_after_a_failure (race)" in line(Row(mutant, {SANITIZE: found}))
+
+
+def test_a_survivor_of_the_sanitizer_without_a_reason_is_a_complaint() -> None:
+    control = Row(Mutant("none", "event", "", "", ""), {SANITIZE: Kill(False, 1.0)})
+    unknown = Row(Mutant("unknown", "event", "", "", ""), {SANITIZE: Kill(False, 1.0)})
+    known = Row(MUTANTS["stall-adds-to-timeout"], {SANITIZE: Kill(False, 1.0)})
+    silent = Row(MUTANTS["failure-stays"], {SANITIZE: Kill(True, 1.0, "program", "hang")})
+    other = Row(Mutant("other", "device", "", "", ""))
+    matrix = Matrix([SANITIZE], "sim", 10, 0, control, [unknown, known, silent, other])
+    assert matrix.complaints() == ["sanitize finds nothing, and nobody knows why: unknown"]
+    assert "about time alone" in summary(matrix)
+    assert "failure-stays: a record is refused" in summary(matrix)
+    assert matrix.share(SANITIZE) == pytest.approx(100 / 3)
+
+
+def test_the_sanitizer_is_for_mutants_of_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stress.mutants.matrix.try_in_process", lambda *_, **__: Kill(False, 1.0))
+    mutants = [MUTANTS["slot-read-late"], MUTANTS["kernels-atomic"]]
+    matrix = make_matrix(mutants, ["hammer", SANITIZE], device="sim", seconds=1, seed=0)
+    assert [set(row.results) for row in matrix.rows] == [{"hammer", SANITIZE}, {"hammer"}]
+
+
+def test_the_results_of_the_sanitizer_are_of_these_mutants() -> None:
+    file = Path(__file__).parent.parent / "benchmarks" / "results" / "mutants-sanitize.json"
+    rows = {row["mutant"]: row["results"][SANITIZE] for row in json.loads(file.read_text())["rows"]}
+    assert rows.keys() == {mutant.name for mutant in MUTANTS.values() if mutant.part == "event"}
+    found = {name for name, kill in rows.items() if kill["finding"]}
+    assert {name for names in FOUND.values() for name in names} <= found
+    assert rows.keys() - found <= UNORDERED.keys()

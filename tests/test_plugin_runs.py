@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.test_plugin import stress
+from tests.test_plugin import MINE as HAND_OFF
+from tests.test_plugin import SUBJECTS, stress
 
 #: The class in the module `olde` is wrong, each time.
 MINE = """
@@ -121,6 +122,32 @@ def test_what_is_the_campaign_s_is_refused_beside_xdist(project: pytest.Pytester
     told = [line for line in result.errlines + result.outlines if f"{option} has no effect with -n" in line]
     assert len(told) == 1
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_under_the_sanitizer_a_finding_is_an_outcome_with_a_line_that_replays_it(project: pytest.Pytester) -> None:
+    pytest.importorskip("torch")
+    project.makepyfile(stress_mine=HAND_OFF, subjects=SUBJECTS)
+    options = ["--stress-sanitize", "--stress-seconds=0.2", "--stress-subject=cpugpu:CpuGpuEvent"]
+    result = stress(project, *options, "--stress-subject=subjects:Bare")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "cpugpu: device cuda (*, under the sanitizer",
+            "mine[[]Bare[]] FAILED: outcome 'finding' is forbidden (the sanitizer has found what nothing orders)",
+            "*subjects.py:*",
+            "  replay: cpugpu stress * --stress-sanitize --stress-seed=*",
+        ]
+    )
+    line = next(line for line in result.outlines if "replay: " in line)
+    again = project.runpytest_subprocess(*shlex.split(line.partition("replay: cpugpu stress ")[2]))
+    again.stdout.fnmatch_lines(["*outcome 'finding' is forbidden*"])
+
+
+def test_what_is_the_campaign_s_is_refused_under_the_sanitizer(project: pytest.Pytester) -> None:
+    result = stress(project, "--stress-sanitize", "--stress-report=r")
+    assert result.ret == 2
+    told = "--stress-report=r has no effect with --stress-sanitize: it watches this process"
+    assert any(told in line for line in result.errlines + result.outlines)
 
 
 def test_without_workers_of_xdist_they_are_taken(project: pytest.Pytester) -> None:

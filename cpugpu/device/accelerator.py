@@ -67,6 +67,11 @@ class AcceleratorDevice:
         """`"cuda"`, or `"cuda:1"` for a certain device."""
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
+    @property
+    def simulated(self) -> bool:
+        """Is it torch's name only, with the simulated device behind it?"""
+        return self._event_type.__module__.startswith("cpugpu.")  # type: ignore[no-any-return]
+
     def describe(self) -> str:
         """One line for people."""
         module = torch.get_device_module(self.kind)

@@ -6,6 +6,6 @@ grades, and the first execution of each forbidden one. `choose_device` says whic
 
 from cpugpu.hammer.latency import Latencies
 from cpugpu.hammer.result import Failure, Result, Row, Step, combine
-from cpugpu.hammer.runner import choose_device, hammer
+from cpugpu.hammer.runner import SIMULATED_DEVICES, choose_device, hammer
 
-__all__ = ["Failure", "Latencies", "Result", "Row", "Step", "choose_device", "combine", "hammer"]
+__all__ = ["SIMULATED_DEVICES", "Failure", "Latencies", "Result", "Row", "Step", "choose_device", "combine", "hammer"]

@@ -51,8 +51,9 @@ class HammerCell(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self) -> T:
-        """The value."""
-        return self._value
+        """The value. Whoever sees it is after whoever has set it, and the sanitizer is told so by the lock."""
+        with self._lock:
+            return self._value
 
     def set(self, value: T) -> None:
         """Replace the value."""

@@ -23,7 +23,7 @@ from cpugpu.rig import HANG, Grade, Scenario, raised
 #: Nothing has moved for so long: a standstill. The longest random sleep is 0.1 s.
 PATIENCE_SECONDS = 5.0
 #: Two, so that scenarios between devices have somewhere to run.
-_SIMULATED_DEVICES = 2
+SIMULATED_DEVICES = 2
 _THREADS = "threads or streams stand still"
 #: How often CPython considers another thread, in seconds (default 5 ms). A tenth of a typical execution.
 _SWITCH_SECONDS = 2e-5
@@ -41,7 +41,7 @@ def choose_device(choice: str = "auto", *, index: int | None = None) -> Callable
     if found is None:
         if choice == "accelerator":
             raise ValueError("device 'accelerator' was asked for and there is none here; allowed are auto and sim")
-        return lambda seed: SimulatedDevice(Simulator(_SIMULATED_DEVICES, seed=seed))
+        return lambda seed: SimulatedDevice(Simulator(SIMULATED_DEVICES, seed=seed))
     if index is not None:
         import torch
 

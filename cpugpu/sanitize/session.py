@@ -14,7 +14,7 @@ from cpugpu import settings
 from cpugpu.patches import Patches
 from cpugpu.sanitize import report, suppress
 from cpugpu.sanitize.findings import Finding
-from cpugpu.sanitize.intercept import calls, real, simulated, threads
+from cpugpu.sanitize.intercept import calls, hand_offs, real, simulated, threads
 from cpugpu.sanitize.intercept.backend import backend
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.model import Model
@@ -39,6 +39,7 @@ class Session:
         """From now on, in all threads; on the simulated device where one is on, else on torch's own."""
         self.model.me()
         places = [*threads.patches(self.model, self.watch), *calls.patches(self.watch)]
+        places += hand_offs.patches(self.model)
         if simulation.current() is not None:
             places += simulated.patches(self.watch)
         else:

@@ -17,7 +17,7 @@ import torch.cuda
 import torch.cuda.graphs
 import torch.cuda.streams
 
-from cpugpu.device import accelerator
+from cpugpu.device import accelerator, capture
 from cpugpu.patches import Patch
 from cpugpu.simulate import backward, devices, factories, graphs, kernels, library, moves, session, streams
 from cpugpu.simulate.pinned import pinned
@@ -28,6 +28,7 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
     """All of them."""
     yield from kernels.patches(runtime.kernels)
     yield accelerator, "capture_id", streams.capture_id  # torch's own asks the real driver
+    yield capture, "_driver", devices.no_effect(None)  # and there is none here
     cuda = torch.cuda
     for module in (cuda, cuda.streams):
         yield module, "Stream", streams.CudaStream

@@ -191,8 +191,8 @@ class Stage:
         buffers = max(map(program.count, ("buffer", "source", "target")))
         self._buffers = [rig.buffer(initial(buffer), SIZE) for buffer in range(buffers)]
         self._cells = {place: rig.buffer(UNSEEN, SIZE) for place in program if isinstance(program[place], Observe)}
-        self._scratch = rig.buffer(0)
         self._streams = [rig.stream() for _ in range(program.count("stream"))]
+        self._scratch = [rig.buffer(0) for _ in self._streams]  # nothing orders the work of two streams
         self._hand_offs = [make_event() for _ in range(program.count("hand_off"))]
         self._events = [rig.event() for _ in range(program.count("event"))]
 
@@ -208,7 +208,7 @@ class Stage:
                 rig.copy(buffers[buffer], self._cells[place], streams[stream])
             case Work(stream):
                 for value in range(KERNELS):
-                    rig.fill(self._scratch, value, streams[stream])
+                    rig.fill(self._scratch[stream], value, streams[stream])
             case Record(hand_off, stream):
                 self._hand_offs[hand_off].record(streams[stream])
             case Wait(hand_off, stream):

@@ -16,6 +16,7 @@ def main() -> int:
     """Put every mutant to every engine and print a line each: the seconds until it was killed, `-` if it was not.
 
     `explore` is the explorer, whose verdict is the same each time: it also tells that a mutant is equivalent (`equiv`).
+    `sanitize` is the sanitizer, for the event alone: one run, in which it has a finding, or there is a bad outcome.
 
     The first line is the code as it is, which has to survive. The exit status is 1 if it does not, or if fewer mutants
     are killed than is asked for.
@@ -23,7 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.mutants", description=main.__doc__)
     parser.add_argument("mutants", nargs="*", help="names of mutants or parts (default all)")
     parser.add_argument("--device", choices=PARTS, default="sim", help="each shows mutants of its own (default sim)")
-    parser.add_argument("--engines", help=f"default: {','.join(ALL_ENGINES['sim'])}; no explorer on an accelerator")
+    parser.add_argument(
+        "--engines", help=f"default: {','.join(ALL_ENGINES['sim'])}; only the first three on an accelerator"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="for each mutant in each engine (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of all random choices (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once; disturbs the times (default 1)")

@@ -53,6 +53,7 @@ class Kill:
     """What an engine made of a mutant: the scenario and the outcome that gave it away, both empty if none did.
 
     `proved`: of so many programs the explorer has tried every trace, all that there are for its part, and none failed.
+    `finding`: the rule that the sanitizer has found to be broken; the outcome may be a good one then.
     """
 
     killed: bool
@@ -60,6 +61,7 @@ class Kill:
     by: str = ""
     outcome: str = ""
     proved: int = 0
+    finding: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ from typing import Any
 from stress.mutants import MUTANTS, PARTS, Mutant
 from stress.mutants.engines import ENGINES, Kill
 from stress.mutants.explorer import EXPLORE
+from stress.mutants.mutant import SANITIZE
 from stress.mutants.trial import NONE, try_in_process
+from stress.mutants.unordered import UNORDERED
 
 #: What has to be killed on the simulated device, in percent: by the hammer, and by the hammer and the rules together.
 #: Of the explorer all is asked for that it can run and that is not proved to be equivalent: see `Matrix.complaints`.
 TARGETS: Mapping[tuple[str, ...], float] = {("hammer",): 90.0, ("hammer", "rules"): 95.0}
 #: The code as it is gets so many times as long as a mutant: what has to survive is worth a longer look.
 CONTROL_TIMES = 3
-#: The explorer's schedules are counted; the time only has to be enough for them on a slow machine.
-EXPLORE_TIMES = 12
+#: The explorer's schedules and the sanitizer's runs are counted; the time only has to be enough on a slow machine.
+COUNTED_TIMES = 12
+_NAMES = {EXPLORE: "explorer", SANITIZE: "sanitizer"}
 _CONTROL = Mutant(NONE, "event", "", "", "the code as it is")
 
 
@@ -42,6 +45,12 @@ class Row:
         kill = self.results.get(EXPLORE)
         return kill is not None and not (kill.killed or self.equivalent or self.mutant.unexplored)
 
+    @property
+    def unfound(self) -> bool:
+        """Does the sanitizer find nothing in it, and there is no reason?"""
+        kill = self.results.get(SANITIZE)
+        return kill is not None and not (kill.finding or self.mutant.name in UNORDERED)
+
 
 @dataclass
 class Matrix:
@@ -55,9 +64,9 @@ class Matrix:
     rows: list[Row]
 
     def share(self, *engines: str) -> float:
-        """The percentage of mutants that at least one of `engines` has killed."""
-        killed = sum(any(row.results[engine].killed for engine in engines) for row in self.rows)
-        return 100 * killed / len(self.rows)
+        """The percentage of mutants that at least one of `engines` has killed, of those that they were put to."""
+        met = [row for row in self.rows if set(engines) <= set(row.results)]
+        return 100 * sum(any(row.results[engine].killed for engine in engines) for row in met) / (len(met) or 1)
 
     @property
     def targets(self) -> Mapping[tuple[str, ...], float]:
@@ -74,6 +83,9 @@ class Matrix:
         overlooked = [row.mutant.name for row in self.rows if row.overlooked]
         if overlooked:
             found.append(f"{EXPLORE} neither kills nor proves, and nobody knows why: {', '.join(overlooked)}")
+        unfound = [row.mutant.name for row in self.rows if row.unfound]
+        if unfound:
+            found.append(f"{SANITIZE} finds nothing, and nobody knows why: {', '.join(unfound)}")
         for engines, least in self.targets.items():
             if self.rows and set(engines) <= set(self.engines) and self.share(*engines) < least:
                 found.append(
@@ -113,8 +125,8 @@ def make_matrix(
     rows = [Row(_CONTROL), *(Row(mutant) for mutant in mutants)]
     with ThreadPoolExecutor(jobs) as pool:
         tries = [
-            [
-                pool.submit(
+            {
+                engine: pool.submit(
                     try_in_process,
                     engine,
                     row.mutant.name,
@@ -123,12 +135,13 @@ def make_matrix(
                     seed=seed,
                 )
                 for engine in engines
-            ]
+                if engine != SANITIZE or row.mutant.part == "event"
+            }
             for row in rows
         ]
         try:
             for row, futures in zip(rows, tries, strict=True):
-                row.results = {engine: future.result() for engine, future in zip(engines, futures, strict=True)}
+                row.results = {engine: future.result() for engine, future in futures.items()}
                 tell(row)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -136,8 +149,8 @@ def make_matrix(
 
 
 def _times(engine: str, mutant: Mutant) -> int:
-    if engine == EXPLORE:
-        return EXPLORE_TIMES * (3 if mutant.name == NONE else 1)  # which meets the stages of three parts
+    if engine in (EXPLORE, SANITIZE):
+        return COUNTED_TIMES * (3 if mutant.name == NONE else 1)  # which meets the stages of three parts
     return CONTROL_TIMES if mutant.name == NONE else 1
 
 
@@ -147,16 +160,21 @@ def head(engines: Sequence[str]) -> str:
 
 
 def line(row: Row) -> str:
-    """A line of the table: seconds until the kill, or `-` for one that survived, `equiv` for one that is no mistake."""
+    """A line of the table: seconds until the kill, or `-` for one that survived, `equiv` for one that is no mistake.
+
+    The sanitizer's one run has no such time: a finding, or the outcome that gave the mutant away without one.
+    """
     cells = "".join(f"  {_cell(row, engine):>8}" for engine in row.results)
     killer = next((kill for kill in row.results.values() if kill.killed), None)
-    by = f"  {killer.by} ({killer.outcome})" if killer is not None else ""
+    by = f"  {killer.by} ({killer.finding or killer.outcome})" if killer is not None else ""
     part = "" if row is None or row.mutant.name == NONE else row.mutant.part
     return f"{row.mutant.name:33}  {part:6}{cells}{by}".rstrip()
 
 
 def _cell(row: Row, engine: str) -> str:
     kill = row.results[engine]
+    if kill.killed and engine == SANITIZE:
+        return "finding" if kill.finding else "outcome"
     if kill.killed:
         return f"{kill.seconds:.2f}"
     if engine != EXPLORE or not row.equivalent:
@@ -166,7 +184,8 @@ def _cell(row: Row, engine: str) -> str:
 
 def summary(matrix: Matrix) -> str:
     """The figures, and the survivors with their reasons."""
-    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each ({EXPLORE}: by its count of schedules):"]
+    counted = f"{EXPLORE}: by its count of schedules; {SANITIZE}: of those of the event, by one run"
+    lines = [f"killed, of {len(matrix.rows)}, within {matrix.seconds:g} s each ({counted}):"]
     columns: list[tuple[str, ...]] = [(engine,) for engine in matrix.engines]
     if {"hammer", "rules"} <= set(matrix.engines):
         columns.append(("hammer", "rules"))
@@ -174,9 +193,15 @@ def summary(matrix: Matrix) -> str:
         share, least = matrix.share(*engines), matrix.targets.get(engines)
         target = "" if least is None else f"   (at least {least:g} % are asked for)"
         lines.append(f"  {' or '.join(engines):16} {share:5.1f} %{target}")
-    for engine in (each for each in ("hammer", "rules", EXPLORE) if each in matrix.engines):
-        listed = [row for row in matrix.rows if not row.results[engine].killed]
-        title = f"survived the {'explorer' if engine == EXPLORE else engine}"
+    if SANITIZE in matrix.engines:
+        met = [row for row in matrix.rows if SANITIZE in row.results]
+        silent = [row for row in met if row.results[SANITIZE].killed and not row.results[SANITIZE].finding]
+        found = sum(bool(row.results[SANITIZE].finding) for row in met)
+        lines += ["", f"the sanitizer has a finding in {found} of {len(met)}; {len(silent)} have an outcome, and none:"]
+        lines += [f"  {row.mutant.name}: {_why(row, SANITIZE)}" for row in silent]
+    for engine in (each for each in ("hammer", "rules", EXPLORE, SANITIZE) if each in matrix.engines):
+        listed = [row for row in matrix.rows if engine in row.results and not row.results[engine].killed]
+        title = f"survived the {_NAMES.get(engine, engine)}"
         if engine == "rules":
             listed = [row for row in listed if row.mutant.part == "rules"]
             title = "mutants of the rules that survived the rules"
@@ -191,6 +216,8 @@ def summary(matrix: Matrix) -> str:
 
 def _why(row: Row, engine: str) -> str:
     """Why an engine has not killed it."""
+    if engine == SANITIZE:
+        return UNORDERED.get(row.mutant.name, "no reason is known")
     if engine != EXPLORE:
         return row.mutant.reason or "no reason is known"
     if row.equivalent:
@@ -220,9 +247,10 @@ def _row(row: Row) -> dict[str, Any]:
         "what": mutant.what,
         "reason": mutant.reason,
         "unexplored": mutant.unexplored,
+        "unordered": UNORDERED.get(mutant.name, ""),
         "results": {engine: asdict(kill) for engine, kill in row.results.items()},
     }
 
 
 #: By device; the explorer has one of its own.
-ALL_ENGINES: Mapping[str, tuple[str, ...]] = {"sim": (*ENGINES, EXPLORE), "accelerator": tuple(ENGINES)}
+ALL_ENGINES: Mapping[str, tuple[str, ...]] = {"sim": (*ENGINES, EXPLORE, SANITIZE), "accelerator": tuple(ENGINES)}

@@ -24,6 +24,10 @@ Part = Literal["event", "device", "rules", "accelerator"]
 PARTS: dict[str, tuple[Part, ...]] = {"sim": ("event", "device", "rules"), "accelerator": ("event", "accelerator")}
 
 
+#: The name of the sanitizer's engine, which is for the event alone.
+SANITIZE = "sanitize"
+
+
 class PatchError(ValueError):
     """A patch that does not fit the code."""
 

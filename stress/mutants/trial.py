@@ -20,6 +20,7 @@ from pathlib import Path
 from stress.mutants import MUTANTS
 from stress.mutants.engines import ENGINES, PATIENCE_SECONDS, Kill, Pulse, try_out
 from stress.mutants.explorer import EXPLORE, explore_mutant
+from stress.mutants.mutant import SANITIZE
 
 #: The unmutated code.
 NONE = "none"
@@ -65,7 +66,7 @@ def try_in_process(engine: str, mutant: str, *, device: str, seconds: float, see
 def main() -> None:
     """Print the verdict as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=(*ENGINES, EXPLORE))
+    parser.add_argument("engine", choices=(*ENGINES, EXPLORE, SANITIZE))
     parser.add_argument("mutant")
     parser.add_argument("--device", default="sim")
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -82,6 +83,10 @@ def main() -> None:
         part = None if mutant is None else mutant.part
         if options.engine == EXPLORE:
             kill = explore_mutant(part, seconds=options.seconds, begins=watch.begins)
+        elif options.engine == SANITIZE:
+            from stress.mutants.sanitized import sanitize_mutant  # and torch
+
+            kill = sanitize_mutant(seconds=options.seconds, seed=options.seed, begins=watch.begins)
         else:
             kill = try_out(
                 options.engine,

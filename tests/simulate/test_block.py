@@ -17,6 +17,7 @@ from tests.threads import in_thread
 torch = pytest.importorskip("torch")
 simulating = pytest.importorskip("cpugpu.simulate")
 
+from cpugpu.device import capture  # noqa: E402
 from cpugpu.errors import SimulationError, SimulationOver  # noqa: E402
 from cpugpu.simulate import StandIn, patching, session, simulate  # noqa: E402
 from cpugpu.simulate.patching import patches  # noqa: E402
@@ -275,3 +276,17 @@ def test_nccl() -> None:
         pytest.skip("this torch has no torch.distributed")
     with simulate(), pytest.raises(cpugpu.simulate.NotSimulated, match="NCCL needs real devices"):
         torch.distributed.init_process_group("nccl", rank=0, world_size=1)
+
+
+def test_the_debug_mode_asks_no_driver_about_captures() -> None:
+    """Its watcher does when it begins, and loading the driver is refused here: it would end at once."""
+    capture._driver.cache_clear()
+    allowed: list[bool] = []
+
+    def asks() -> None:
+        capture.allow_queries_during_capture()
+        allowed.append(capture.queries_are_allowed())
+
+    with simulate(), in_thread(asks):
+        pass
+    assert allowed == [True]

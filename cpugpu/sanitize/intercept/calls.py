@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept import generic
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
+
+_CLOCK = "cpugpu.debug.device_time"
 
 
 def patches(watch: Watch) -> Iterator[Patch]:
@@ -41,16 +44,27 @@ def patches(watch: Watch) -> Iterator[Patch]:
 def event_calls(watch: Watch, event: Any) -> dict[str, Callable[..., Any]]:
     """What takes the place of the methods of a class of events."""
     return {
-        "record": _record(watch, event.record),
+        "record": _of_the_program(_record(watch, event.record), event.record),
         "wait": _wait(watch, event.wait),
-        "query": _query_event(watch, event.query),
-        "synchronize": _synchronize_event(watch, event.synchronize),
+        "query": _of_the_program(_query_event(watch, event.query), event.query),
+        "synchronize": _of_the_program(_synchronize_event(watch, event.synchronize), event.synchronize),
     }
 
 
 def stream_calls(watch: Watch, stream: Any) -> dict[str, Callable[..., Any]]:
     """And of a class of streams. The others (`wait_event`, `wait_stream`, `record_event`) come down to an event's."""
     return {"query": _query_stream(watch, stream.query), "synchronize": _synchronize_stream(watch, stream.synchronize)}
+
+
+def _of_the_program(double: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Events by which the debug mode reads the device's clock are its own, and it polls them in a thread of its own."""
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        whose = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001
+        return (original if whose == _CLOCK else double)(*args, **kwargs)
+
+    return call
 
 
 def _stream_of(watch: Watch, stream: Any) -> Any:

@@ -2,7 +2,8 @@
 
 Conditions, events, semaphores, barriers, `queue.Queue` and futures are written in Python over locks, so the locks tell
 of all of them. What they look at without a lock is told besides: a poll that succeeds is an edge too (`Event.is_set()`,
-`Thread.is_alive()`). Locks that were made before are not seen; start before the program makes its own.
+`Thread.is_alive()`, a `Lock.locked()` that is False). Locks that were made before are not seen; start before the
+program makes its own.
 
 The locks of this package's simulated device are none of the program's, and are left alone: they would order everything.
 """
@@ -62,9 +63,17 @@ def _lock_maker(model: Model) -> Callable[[], Any]:
             self._sync = Sync("a lock")
 
         def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-            got = self._lock.acquire(blocking, timeout)
-            if got:
-                model.acquire(model.me(), self._sync)
+            # A signal handler that raises must not come between the lock and its owner, see `cpugpu/gate.py`.
+            got = False
+            try:
+                for got in map(self._lock.acquire, (blocking,), (timeout,)):  # noqa: B007
+                    break
+                if got:
+                    model.acquire(model.me(), self._sync)
+            except BaseException:
+                if got:
+                    self._lock.release()
+                raise
             return got
 
         def release(self) -> None:
@@ -73,7 +82,10 @@ def _lock_maker(model: Model) -> Callable[[], Any]:
             self._lock.release()
 
         def locked(self) -> bool:
-            return self._lock.locked()
+            held = self._lock.locked()
+            if not held:
+                model.acquire(model.me(), self._sync)
+            return held
 
         def __enter__(self) -> bool:
             return self.acquire()
