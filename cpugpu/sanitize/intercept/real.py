@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 from cpugpu.patches import Patch
 from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.intercept import stack
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
 
@@ -122,7 +123,7 @@ class Modes:
             mode.adopt()
             return
         self._local.mode = Mode(self._watch)
-        self._local.mode.__enter__()
+        stack.enter_below(self._local.mode)
 
     def unseen(self, now: bool) -> None:
         """From True to False what the calling thread launches is told of as a whole."""
@@ -134,7 +135,7 @@ class Modes:
         """Take away the calling thread's. Those of other threads do nothing any more."""
         mode = getattr(self._local, "mode", None)
         if mode is not None:
-            mode.__exit__(None, None, None)
+            stack.leave(mode)
             del self._local.mode
 
 

@@ -1,0 +1,39 @@
+"""A program under `cpugpu run` in a process of its own, and under `python`, to compare."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+def python(*arguments: str, cwd: Path) -> Done:
+    """What Python itself does."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_apart(*arguments: str, cwd: Path, **environment: str) -> Done:
+    """The command in a process of its own: where the program ends the process, or forks it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "cpugpu", "run", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
