@@ -26,10 +26,19 @@ def python(*arguments: str, cwd: Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def run_apart(*arguments: str, cwd: Path, **environment: str) -> Done:
+def run_apart(*arguments: str, cwd: Path) -> Done:
     """The command in a process of its own: where the program ends the process, or forks it."""
+    return _done(["-m", "cpugpu", "run", *arguments], cwd)
+
+
+def python_with(text: str, cwd: Path, **environment: str) -> Done:
+    """`text` under Python itself, with this package."""
+    return _done(["-c", text], cwd, **environment)
+
+
+def _done(arguments: list[str], cwd: Path, **environment: str) -> Done:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "cpugpu", "run", *arguments],
+        [sys.executable, "-W", "ignore", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from cpugpu.errors import SanitizerError  # noqa: E402
 from cpugpu.sanitize.ending import FOUND, NOT_WRITTEN  # noqa: E402
-from tests.sanitize.command import Run, run_apart  # noqa: E402
+from tests.sanitize.command import Run, python_with, run_apart  # noqa: E402
 
 RACE = """
 import sys, torch
@@ -168,21 +168,10 @@ def test_at_once(race: Path, ends: str, status: int, says: str) -> None:
 
 
 def test_at_once_where_the_environment_asks_for_it(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     text = (
-        "import torch\nfrom cpugpu.simulate import simulate\nwith simulate():\n"
-        f"    import cpugpu.sanitize, os\n    exec({RACE!r})\n    os._exit(5)"
+        f"import cpugpu, os\nwith cpugpu.simulate():\n    import cpugpu.sanitize\n    exec({RACE!r})\n    os._exit(5)"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", text],
-        env={**os.environ, "CPUGPU_SANITIZE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+    done = python_with(text, tmp_path, CPUGPU_SANITIZE="1")
     assert done.returncode == 5
     assert done.stderr.count(": race: add reads") == 1
 
