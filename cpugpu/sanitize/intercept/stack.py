@@ -12,7 +12,7 @@ _C: Any = torch._C  # noqa: SLF001
 
 def enter_below(mode: TorchDispatchMode) -> None:
     """Below those that are there: whoever has entered those leaves the topmost one, which has to be its own."""
-    above = [_C._pop_torch_dispatch_stack() for _ in range(_C._len_torch_dispatch_stack())]  # noqa: SLF001
+    above = [_C._pop_torch_dispatch_stack(None) for _ in range(_C._len_torch_dispatch_stack())]  # noqa: SLF001
     mode.__enter__()
     _put_back(above)
 
@@ -21,7 +21,7 @@ def leave(mode: TorchDispatchMode) -> None:
     """Wherever it is. What the program has entered since stays."""
     above: list[Any] = []
     while _C._len_torch_dispatch_stack():  # noqa: SLF001
-        top = _C._pop_torch_dispatch_stack()  # noqa: SLF001
+        top = _C._pop_torch_dispatch_stack(None)  # noqa: SLF001
         if top is mode:
             _put_back([top])
             mode.__exit__(None, None, None)
