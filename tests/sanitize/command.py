@@ -37,12 +37,13 @@ def python_with(text: str, cwd: Path, **environment: str) -> Done:
 
 
 def _done(arguments: list[str], cwd: Path, **environment: str) -> Done:
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env={**os.environ, "PYTHONPATH": path, **environment},
     )
     return Done(done.returncode, done.stdout, done.stderr)
