@@ -94,7 +94,7 @@ def test_a_kernel_of_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, module)
     with watching() as session:
         assert module.CachingAutotuner(add_kernel).run(stream=0) == "launched"
-    assert met(session) == ["launch by torch.compile of its kernel add_kernel"]
+    assert met(session) == ["launch of the torch.compile kernel add_kernel"]
 
 
 @pytest.mark.parametrize("how", ["load", "load_inline"])

@@ -63,7 +63,7 @@ def _triton(watch: Watch, module: Any) -> Iterable[Patch]:
 
 def _inductor(watch: Watch, module: Any) -> Iterable[Patch]:
     kernel = module.CachingAutotuner
-    yield kernel, "run", _launch(watch, kernel.run, "launch by torch.compile of its kernel")
+    yield kernel, "run", _launch(watch, kernel.run, "launch of the torch.compile kernel")
 
 
 def _launch(watch: Watch, original: Callable[..., Any], what: str) -> Callable[..., Any]:
