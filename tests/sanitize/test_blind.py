@@ -97,6 +97,23 @@ def test_a_kernel_of_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     assert met(session) == ["launch of the torch.compile kernel add_kernel"]
 
 
+@pytest.mark.slow
+def test_what_is_to_be_compiled_runs_eagerly_and_that_is_said() -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    with watching() as session:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.ones(4))
+    said = "torch.compile: its functions run eagerly while watched; nothing is said of compiled ones"
+    assert list(session.model.blind_spots) == [said]
+    assert compiled == []  # should torch compile under a mode one day, then nothing of this is to be said
+    torch.compile(lambda x: x + 1, backend=backend)(torch.ones(4))
+    assert len(compiled) == 1
+
+
 @pytest.mark.parametrize("how", ["load", "load_inline"])
 def test_an_extension(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     name = "torch.utils.cpp_extension"

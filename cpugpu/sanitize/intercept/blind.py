@@ -17,6 +17,7 @@ import torch
 from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept.imports import Table
 from cpugpu.sanitize.intercept.watch import Watch
+from cpugpu.simulate import session
 
 _TELL = "tell what it does by cpugpu.sanitize.annotate_read/annotate_write(tensor, stream=)"
 _COLLECTIVES = (
@@ -36,6 +37,8 @@ def patches(watch: Watch) -> Iterator[Patch]:
     yield tensor, "__dlpack__", _address(watch, tensor.__dlpack__, "__dlpack__()")
     interface = tensor.__cuda_array_interface__.fget
     yield tensor, "__cuda_array_interface__", property(_address(watch, interface, "__cuda_array_interface__"))
+    if session.current() is None:
+        yield torch, "compile", _compile(watch, torch.compile)
     if torch.distributed.is_available():
         for module in (torch.distributed, torch.distributed.distributed_c10d):
             for name in _COLLECTIVES:
@@ -76,6 +79,18 @@ def _launch(watch: Watch, original: Callable[..., Any], what: str) -> Callable[.
         return result
 
     return run
+
+
+def _compile(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def compile_(*args: Any, **kwargs: Any) -> Any:
+        # Dynamo leaves alone what runs under a dispatch mode, and that is how a real device is watched.
+        watch.model.blind_spot(
+            "torch.compile: its functions run eagerly while watched; nothing is said of compiled ones"
+        )
+        return original(*args, **kwargs)
+
+    return compile_
 
 
 def _extensions(watch: Watch, module: Any) -> Iterable[Patch]:
