@@ -1,8 +1,9 @@
 """What the sanitizer costs a launch, beside CSAN's handler: `python -m benchmarks.sanitize`.
 
 The model alone, torch-free: `launch` with two tensors, read and written, without and with the place in the program, at
-a call depth of 3 and of 40. CSAN's `EventHandler._handle_kernel_launch` gets the same in the same round (it walks the
-whole stack). The subjects take turns within every repetition; the medians and the ratios over repetitions are kept.
+a call depth of 3 and of 40. `operation` is all that is done for one of torch's operations beside the dispatch. CSAN's
+`EventHandler._handle_kernel_launch` gets the same in the same round (it walks the whole stack). The subjects take turns
+within every repetition; the medians and the ratios over repetitions are kept.
 
 `--grow N` makes N launches over the same buffers and says what the state's size was before and after.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import operator
 import statistics
 import sys
 import time
@@ -19,6 +21,8 @@ from typing import Any
 
 from benchmarks import machine
 from cpugpu.sanitize import Access, Event, Model, Storage, here
+from cpugpu.sanitize.intercept.backend import Backend
+from cpugpu.sanitize.intercept.watch import Watch
 
 REPETITIONS, TIMES, DEPTHS = 15, 2_000, (3, 40)
 
@@ -58,6 +62,32 @@ def recorded(times: int) -> float:
     return (time.perf_counter() - began) / times
 
 
+class _CpuAsDevice(Backend):
+    """The CPU's tensors as those of a device, with one stream: what is done for a tensor does not depend on where."""
+
+    def __init__(self) -> None:
+        import torch
+
+        super().__init__("cuda", torch.cuda)
+        self.is_on = operator.attrgetter("is_cpu")
+        self.raw = lambda _: 0x10
+
+
+def operation(times: int) -> float:
+    """All that the interception does for `y.add_(x)`, dispatch aside: schema, storages, bytes, stream, place, model."""
+    import torch
+
+    watch = Watch(Model(), _CpuAsDevice())
+    x, y = torch.zeros(1024), torch.zeros(1024)
+    add: Any = torch.ops.aten.add_.Tensor
+    began = time.perf_counter()
+    for _ in range(times):
+        watch.operation(add, (y, x), {}, y)
+    seconds = (time.perf_counter() - began) / times
+    assert not list(watch.model.findings)
+    return seconds
+
+
 def csan(times: int) -> float:
     """CSAN's handler."""
     from torch.cuda._sanitizer import EventHandler
@@ -77,6 +107,7 @@ SUBJECTS: dict[str, Callable[[int], float]] = {
     "launch": bare,
     "launch, place": placed,
     "record + wait": recorded,
+    "operation": operation,
     "CSAN": csan,
 }
 

@@ -1,8 +1,9 @@
 """What the sanitizer costs a launch on a GPU, beside torch's CSAN: `python -m benchmarks.sanitize_gpu`.
 
 `x.add_(1)` on a tensor of four numbers, launched in a loop at a call depth of 3 and of 40: host time a launch, plain,
-under `watching()`, and with `TORCH_CUDA_SANITIZER=1`. Each subject runs in a process of its own, because CSAN cannot be
-taken off again; the processes take turns. Medians over all repetitions of all rounds. Needs a GPU.
+under a dispatch mode that does nothing, under `watching()`, and with `TORCH_CUDA_SANITIZER=1`. Each subject runs in a
+process of its own, because CSAN cannot be taken off again; the processes take turns. Medians over all repetitions of
+all rounds. Needs a GPU.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from benchmarks import machine
 ROUNDS, REPETITIONS, DEPTHS = 3, 7, (3, 40)
 #: Launches a repetition: fewer than a stream holds before it makes the host wait.
 TIMES = 500
-SUBJECTS: dict[str, dict[str, str]] = {"plain": {}, "sanitizer": {}, "CSAN": {"TORCH_CUDA_SANITIZER": "1"}}
+SUBJECTS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "empty mode": {},
+    "sanitizer": {},
+    "CSAN": {"TORCH_CUDA_SANITIZER": "1"},
+}
 
 
 def _at_depth(depth: int, call: Callable[[], float]) -> float:
@@ -48,11 +54,30 @@ def subject(name: str, repetitions: int) -> dict[int, list[float]]:
     """The samples of one process, by depth."""
     from cpugpu.sanitize import watching
 
-    with watching() if name == "sanitizer" else contextlib.nullcontext() as session:
-        _launches()
-        found = {depth: [_at_depth(depth, _launches) for _ in range(repetitions)] for depth in DEPTHS}
-    assert session is None or not list(session.model.findings)
-    return found
+    if name == "sanitizer":
+        with watching() as session:
+            found = _samples(repetitions)
+        assert not list(session.model.findings)
+        return found
+    with _empty_mode() if name == "empty mode" else contextlib.nullcontext():
+        return _samples(repetitions)
+
+
+def _samples(repetitions: int) -> dict[int, list[float]]:
+    _launches()
+    return {depth: [_at_depth(depth, _launches) for _ in range(repetitions)] for depth in DEPTHS}
+
+
+def _empty_mode() -> contextlib.AbstractContextManager[object]:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Empty(TorchDispatchMode):
+        """What any dispatch mode costs."""
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    return Empty()  # type: ignore[no-untyped-call]
 
 
 def measure(rounds: int, repetitions: int) -> dict[str, Any]:

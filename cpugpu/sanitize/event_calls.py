@@ -57,6 +57,12 @@ class EventCalls(Core):
         event.early.clear()
 
     @entry
+    def recorded_before(self, event: Event) -> None:
+        """It was recorded before anybody looked: all know of that, and it orders nothing that was seen."""
+        nobody = Actor(0, "a thread")
+        event.versions.append(Version(1, nobody, 0, nobody, {0: 0}, None, None, None, {}))
+
+    @entry
     def wait(self, thread: Actor, event: Event, stream: Actor, place: _Where = None) -> None:
         """What comes on `stream` from now on waits for the current capture. Under `event.lock`, as `record`."""
         if self.submit(thread, stream, f"wait of {event.name}", place):

@@ -12,6 +12,7 @@ from cpugpu.patches import Patches
 from cpugpu.sanitize import report, suppress
 from cpugpu.sanitize.findings import Finding
 from cpugpu.sanitize.intercept import blind, calls, csan, forked, real, simulated, threads
+from cpugpu.sanitize.intercept.backend import backend
 from cpugpu.sanitize.intercept.imports import WhenImported
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.model import Model
@@ -25,7 +26,7 @@ class Session:
 
     def __init__(self, mode: Mode = "check", is_suppressed: Callable[[Finding], bool] | None = None) -> None:
         self.model = Model(is_suppressed)
-        self.watch = Watch(self.model)
+        self.watch = Watch(self.model, backend())
         self.watch.raises = mode == "raise"
         self._patches = Patches()
         self._imports = WhenImported(self._patches)

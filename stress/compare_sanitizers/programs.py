@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cpugpu.sanitize import Event
 from stress.compare_sanitizers.trace import Trace
 
-Body = Callable[[Trace], None]
+#: What it is given: a `Trace`, or a `Performed`.
+Body = Callable[[Any], None]
 
 
 @dataclass

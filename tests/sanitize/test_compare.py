@@ -9,8 +9,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cpugpu.sanitize import Event
+from cpugpu.sanitize import Event, watching
+from cpugpu.simulate import simulate
 from stress.compare_sanitizers import PROGRAMS, Trace, compare, table
+from stress.compare_sanitizers.performed import NotExpressible, Performed
+from stress.compare_sanitizers.programs import Program
 
 #: What the issue names: CSAN is to be wrong about these, or the comparison shows nothing.
 MISSES = [
@@ -75,3 +78,26 @@ def test_where_csan_can_see_all_both_say_the_same() -> None:
                 raced += 1
                 break
     assert 20 < raced < 130
+
+
+#: Torch launches an operation on a stream of its tensors' device: it cannot be written with torch.
+NOT_EXPRESSIBLE = "the default streams of two devices"
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(program, id=program.title) for program in PROGRAMS if program.title != NOT_EXPRESSIBLE]
+)
+def test_done_by_torch_on_a_device_a_program_shows_the_same(program: Program) -> None:
+    for body, rules in ((program.buggy, [program.rule]), (program.clean, [])):
+        if body is not None:
+            with simulate(), watching() as session:
+                performed = Performed()
+                body(performed)
+                performed.end()
+            assert sorted({finding.rule for finding in session.model.findings}) == rules
+
+
+def test_what_torch_has_no_call_for() -> None:
+    (program,) = (program for program in PROGRAMS if program.title == NOT_EXPRESSIBLE)
+    with simulate(2), pytest.raises(NotExpressible, match="on a stream of its tensors' device"):
+        program.clean(Performed())

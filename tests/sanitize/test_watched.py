@@ -267,6 +267,18 @@ def test_a_wrong_line_of_a_suppression_file(tmp_path: Path) -> None:
         start(suppressions=file)
 
 
+def test_an_event_that_was_recorded_before_anybody_looked() -> None:
+    with simulate():
+        recorded, side = torch.cuda.Event(), torch.cuda.Stream()
+        recorded.record()
+        with watching() as session:
+            with in_thread(lambda: side.wait_event(recorded)):
+                recorded.query()
+            assert rules(session) == set()
+            side.wait_event(torch.cuda.Event())
+        assert rules(session) == {"unrecorded-wait"}
+
+
 def test_twice() -> None:
     with simulate(), watching(), pytest.raises(RuntimeError, match="the sanitizer is on already"):
         start()

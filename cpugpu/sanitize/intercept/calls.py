@@ -11,34 +11,50 @@ import torch
 
 from cpugpu.device.simulated import SimEvent, SimStream
 from cpugpu.patches import Patch
+from cpugpu.sanitize.intercept import generic
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
 
 
 def patches(watch: Watch) -> Iterator[Patch]:
     """For the classes that torch has now, a real device's or a simulated one's."""
-    cuda = torch.cuda
-    # torch's own `torch.Event` and `torch.Stream` are written in C, and nothing can be put into those. On the simulated
-    # device these are classes over `SimEvent` and `SimStream`, which `CpuGpuEvent` uses too.
-    simulated = torch.Event.__module__.startswith("cpugpu")
-    event: Any = SimEvent if simulated else cuda.Event
-    stream: Any = SimStream if simulated else cuda.Stream
-    yield event, "record", _record(watch, event.record)
-    yield event, "wait", _wait(watch, event.wait)
-    yield event, "query", _query_event(watch, event.query)
-    yield event, "synchronize", _synchronize_event(watch, event.synchronize)
-    yield stream, "query", _query_stream(watch, stream.query)
-    yield stream, "synchronize", _synchronize_stream(watch, stream.synchronize)
-    graph = cuda.CUDAGraph
-    yield graph, "capture_begin", _capture_begin(watch, graph.capture_begin)
-    yield graph, "capture_end", _capture_end(watch, graph.capture_end)
-    yield graph, "replay", _replay(watch, graph.replay)
-    yield cuda, "synchronize", _synchronize_device(watch, cuda.synchronize)
-    yield torch.accelerator, "synchronize", _synchronize_device(watch, torch.accelerator.synchronize)
+    module = watch.backend.module
+    if torch.Event.__module__.startswith("cpugpu"):  # all of the simulated device's classes are over these two
+        event: Any = SimEvent
+        stream: Any = SimStream
+    else:
+        event, stream = module.Event, module.Stream
+        yield from generic.patches(watch, event_calls, stream_calls)
+    for name, call in event_calls(watch, event).items():
+        yield event, name, call
+    for name, call in stream_calls(watch, stream).items():
+        yield stream, name, call
+    graph = getattr(module, "CUDAGraph", None) or getattr(module, "XPUGraph", None)
+    if graph is not None:
+        yield graph, "capture_begin", _capture_begin(watch, graph.capture_begin)
+        yield graph, "capture_end", _capture_end(watch, graph.capture_end)
+        yield graph, "replay", _replay(watch, graph.replay)
+    for where in (module, torch.accelerator):
+        yield where, "synchronize", _synchronize_device(watch, where.synchronize)
 
 
-def _stream_of(stream: Any) -> Any:
-    return torch.cuda.current_stream() if stream is None else stream
+def event_calls(watch: Watch, event: Any) -> dict[str, Callable[..., Any]]:
+    """What takes the place of the methods of a class of events."""
+    return {
+        "record": _record(watch, event.record),
+        "wait": _wait(watch, event.wait),
+        "query": _query_event(watch, event.query),
+        "synchronize": _synchronize_event(watch, event.synchronize),
+    }
+
+
+def stream_calls(watch: Watch, stream: Any) -> dict[str, Callable[..., Any]]:
+    """And of a class of streams. The others (`wait_event`, `wait_stream`, `record_event`) come down to an event's."""
+    return {"query": _query_stream(watch, stream.query), "synchronize": _synchronize_stream(watch, stream.synchronize)}
+
+
+def _stream_of(watch: Watch, stream: Any) -> Any:
+    return watch.backend.module.current_stream() if stream is None else stream
 
 
 def _record(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,8 +63,9 @@ def _record(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
         watch.enter_thread()
         event = watch.event(self)
         with event.lock:
-            result = original(self) if stream is None else original(self, stream)
-            watch.model.record(watch.model.me(), event, watch.stream(_stream_of(stream)), here())
+            with watch.calling(event):
+                result = original(self) if stream is None else original(self, stream)
+            watch.model.record(watch.model.me(), event, watch.stream(_stream_of(watch, stream)), here())
         watch.told()
         return result
 
@@ -61,8 +78,9 @@ def _wait(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
         watch.enter_thread()
         event = watch.event(self)
         with event.lock:
-            result = original(self) if stream is None else original(self, stream)
-            watch.model.wait(watch.model.me(), event, watch.stream(_stream_of(stream)), here())
+            with watch.calling(event):
+                result = original(self) if stream is None else original(self, stream)
+            watch.model.wait(watch.model.me(), event, watch.stream(_stream_of(watch, stream)), here())
         watch.told()
         return result
 
@@ -92,7 +110,8 @@ def _synchronize_event(watch: Watch, original: Callable[..., None]) -> Callable[
         event, model = watch.event(self), watch.model
         with event.lock:
             bound = model.bind_event(model.me(), event, here())
-        original(self)
+        with watch.calling():
+            original(self)
         model.reached(model.me(), bound)
         watch.told()
 
@@ -118,7 +137,8 @@ def _synchronize_stream(watch: Watch, original: Callable[..., None]) -> Callable
     def synchronize(self: Any) -> None:
         model = watch.model
         bound = model.bind_stream(model.me(), watch.stream(self), here())
-        original(self)
+        with watch.calling():
+            original(self)
         model.reached(model.me(), bound)
         watch.told()
 
@@ -129,15 +149,11 @@ def _synchronize_device(watch: Watch, original: Callable[..., None]) -> Callable
     @functools.wraps(original)
     def synchronize(device: Any = None) -> None:
         model = watch.model
-        if device is None:
-            index = torch.cuda.current_device()
-        elif isinstance(device, int):
-            index = device
-        else:
-            index = torch.device(device).index
-            index = torch.cuda.current_device() if index is None else index
-        bound = model.bind_device(model.me(), f"cuda:{index}", here())
-        original(device)
+        index = device if device is None or isinstance(device, int) else torch.device(device).index
+        index = watch.backend.current_device() if index is None else index
+        bound = model.bind_device(model.me(), watch.backend.device(index), here())
+        with watch.calling():
+            original(device)
         model.reached(model.me(), bound)
         watch.told()
 

@@ -22,9 +22,13 @@ _METADATA = {"as_strided_", "detach_", "set_", "squeeze_", "t_", "transpose_", "
 
 
 class Effect:
-    """What an operator does. `view`: nothing. `waits`: the host waits for the stream, for it has to know the values."""
+    """What an operator does.
 
-    __slots__ = ("fresh", "name", "view", "waits", "writes")
+    `view`: nothing. `makes`: new tensors; `fresh`: and fills them. `waits`: the host waits for the stream, for it
+    has to know the values.
+    """
+
+    __slots__ = ("fresh", "makes", "name", "view", "waits", "writes")
 
     def __init__(self, func: Any) -> None:
         schema = func._schema
@@ -37,7 +41,8 @@ class Effect:
             for place, argument in enumerate(schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write
         )
-        self.fresh = func not in _EMPTY and any(each.alias_info is None for each in schema.returns)
+        self.makes = any(each.alias_info is None for each in schema.returns)
+        self.fresh = self.makes and func not in _EMPTY
         tags = func.tags
         self.waits = torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
 

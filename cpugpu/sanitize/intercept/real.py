@@ -1,8 +1,8 @@
 """A real device: a dispatch mode in each thread sees what torch comes down to.
 
 Modes belong to a thread. Threads that are started while the program is watched get one when they begin, others when
-they first use a stream or an event; what such a thread launches before is not seen. What C++ does on its own (NCCL, a
-graph's replay, an extension's kernels) is not an operation of torch's and not seen either.
+they first use a stream or an event; what such a thread launches before is not seen. The events that C++ uses on its own
+are told by `hooks`; its own kernels (NCCL's, an extension's) are not operations of torch's and not seen.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from cpugpu.patches import Patch
-from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.intercept import stack
+from cpugpu.sanitize.intercept.hooks import Hooks
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
 
@@ -33,7 +33,7 @@ class Mode(TorchDispatchMode):
         self._thread = threading.get_ident()
         self._actor = watch.model.me()
         self.unseen = False  # torch's own work in the midst of a call that is told of as a whole
-        self.passes: list[Pass] = []  # those of autograd that the thread has called and that are not over
+        self.passes = 0  # of autograd, that the thread has called and that are not over
 
     def adopt(self) -> None:
         """A thread of autograd's works on behalf of the one that has called `backward()`, and has this mode of it."""
@@ -46,16 +46,16 @@ class Mode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
         watch = self._watch
         if watch.over or self.unseen:
-            return result
+            return func(*args, **kwargs)
         self.adopt()
-        if self.passes and here() is None:
-            self._goes_on(args, result)
+        result = func(*args, **kwargs)
+        if self.passes and here() is None:  # no frame of the program's is below: it is a node of the backward pass
+            self._recorded(args)
         if func is _aten.copy_.default:
             target, source = args[0], args[1]
-            if target.is_cuda or source.is_cuda:
+            if watch.backend.is_on(target) or watch.backend.is_on(source):
                 non_blocking = args[2] if len(args) > 2 else kwargs.get("non_blocking", False)
                 watch.copy(target, source, non_blocking=non_blocking)
                 return result
@@ -65,54 +65,26 @@ class Mode(TorchDispatchMode):
         watch.operation(func, args, kwargs, result)
         return result
 
-    def _goes_on(self, args: Any, result: Any) -> None:
-        """No frame of the program's is below: it is a node of the backward pass."""
-        for value in (result, *args):
-            if isinstance(value, torch.Tensor) and value.is_cuda:
-                self.passes[-1].goes_on(self._watch.current(value.get_device()))
-                return
-
-
-class Pass:
-    """A backward pass. Its nodes run on the streams of the forward pass, and torch puts events in between, in C++.
-
-    All streams of the nodes are taken to be one after the other, more than torch sees to: none of its events are missed
-    so. What a hook or a `Function` of the program's own does is not a node's, and has to wait for itself.
-    """
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._before = [watch.current(index) for index in range(torch.cuda.device_count())]
-        self._last: Actor | None = None
-        self._devices: set[str] = set()
-
-    def goes_on(self, stream: Actor) -> None:
-        """A node has put something on that stream."""
-        if stream.device not in self._devices:
-            self._devices.add(stream.device)
-            self._watch.follows(self._of(stream.device), stream)
-        if self._last is not stream:
-            if self._last is not None:
-                self._watch.follows(self._last, stream)
-            self._last = stream
-
-    def ends(self) -> None:
-        """Whoever has called it goes on behind it."""
-        for device in self._devices:
-            assert self._last is not None
-            self._watch.follows(self._last, self._of(device))
-
-    def _of(self, device: str) -> Actor:
-        return next(each for each in self._before if each.device == device)
+    def _recorded(self, args: Any) -> None:
+        """The engine has called `record_stream` for what comes from another stream; in C++, where no hook tells."""
+        watch = self._watch
+        for value in args:
+            if isinstance(value, torch.Tensor) and watch.backend.is_on(value):
+                found = watch.shadows.of(value)
+                stream = watch.current(value.get_device())
+                if found is not None and found[0].stream is not stream:
+                    watch.model.record_stream(found[0], stream)
 
 
 class Modes:
-    """The modes of all threads."""
+    """The modes of all threads, and torch's hooks."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._local = threading.local()
         watch.unseen = self.unseen
+        self._hooks = Hooks(watch, self._adopt)
+        self._hooks.enter()
 
     def enter(self) -> None:
         """See to it that the calling thread has one."""
@@ -125,6 +97,11 @@ class Modes:
         self._local.mode = Mode(self._watch)
         stack.enter_below(self._local.mode)
 
+    def _adopt(self) -> None:
+        mode = _mode_of(self._watch)
+        if mode is not None:
+            mode.adopt()
+
     def unseen(self, now: bool) -> None:
         """From True to False what the calling thread launches is told of as a whole."""
         mode = _mode_of(self._watch)
@@ -132,7 +109,8 @@ class Modes:
             mode.unseen = now
 
     def leave(self) -> None:
-        """Take away the calling thread's. Those of other threads do nothing any more."""
+        """Take away the hooks and the calling thread's mode. Those of other threads do nothing any more."""
+        self._hooks.leave()
         mode = getattr(self._local, "mode", None)
         if mode is not None:
             stack.leave(mode)
@@ -157,7 +135,7 @@ def patches(watch: Watch) -> Iterator[Patch]:
 def _look(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def look(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not self.is_cuda:
+        if not watch.backend.is_on(self):
             watch.look(self)
         return original(self, *args, **kwargs)
 
@@ -168,16 +146,13 @@ def _run_backward(watch: Watch, original: Callable[..., Any]) -> Callable[..., A
     @functools.wraps(original)
     def run_backward(*args: Any, **kwargs: Any) -> Any:
         mode = _mode_of(watch)
-        if mode is None or not torch.cuda.is_initialized():
+        if mode is None:
             return original(*args, **kwargs)
-        its = Pass(watch)
-        mode.passes.append(its)
+        mode.passes += 1
         try:
-            result = original(*args, **kwargs)
+            return original(*args, **kwargs)
         finally:
-            mode.passes.remove(its)
-        its.ends()
-        return result
+            mode.passes -= 1
 
     return run_backward
 

@@ -11,10 +11,12 @@ import weakref
 
 import torch
 
+from cpugpu.sanitize.intercept.backend import Backend
 from cpugpu.sanitize.memory import Storage
 from cpugpu.sanitize.model import Model
 from cpugpu.sanitize.places import here
 from cpugpu.sanitize.strides import Region, region
+from cpugpu.simulate.memory import Block
 from cpugpu.simulate.pinned import PinnedTensor
 from cpugpu.simulate.tensor import SimTensor
 
@@ -24,8 +26,10 @@ _numbers = itertools.count(1)
 class Shadows:
     """The shadows of all storages that are watched."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, backend: Backend) -> None:
         self._model = model
+        self._is_on = backend.is_on
+        self._simulated = backend.simulated
         self._by_storage: dict[int, Storage] = {}
 
     def of(self, tensor: torch.Tensor, *, host: bool = False) -> tuple[Storage, Region] | None:
@@ -33,40 +37,41 @@ class Shadows:
 
         None for what is not watched, and what has no bytes.
         """
-        if isinstance(tensor, SimTensor):
+        raw = tensor
+        storage: Storage | None
+        if self._simulated and isinstance(tensor, SimTensor):
             raw = tensor._raw
-            storage = tensor._block.shadow or self._block(tensor)
-        elif isinstance(tensor, PinnedTensor):
+            storage = tensor._block.shadow or self.block(tensor._block)
+        elif self._simulated and isinstance(tensor, PinnedTensor):
             raw = tensor._raw
             storage = tensor._memory.shadow
             if storage is None:
                 storage = tensor._memory.shadow = Storage(f"pinned memory {next(_numbers)}", host=True)
-        elif tensor.is_cuda or host or self._by_storage:
-            found = self._plain(tensor, make=tensor.is_cuda or host)
-            if found is None:
-                return None
-            storage, raw = found, tensor
         else:
-            return None
+            storage = self._plain(tensor, host=host)
+            if storage is None:
+                return None
         bytes_ = _region(raw)
         return None if bytes_ is None else (storage, bytes_)
 
-    def _block(self, tensor: SimTensor) -> Storage:
-        block, model = tensor._block, self._model
-        memory = block.memory
-        storage = Storage(f"tensor {next(_numbers)}", device=str(tensor.device), size=memory.size, address=id(memory))
+    def block(self, block: Block) -> Storage:
+        """That of a block of the simulated device, which has none yet."""
+        model, memory = self._model, block.memory
+        device = f"cuda:{block.index}"
+        storage = Storage(f"tensor {next(_numbers)}", device=device, size=memory.size, address=id(memory))
         block.shadow = storage
         block.freed = lambda: model.free(model.me(), storage, here())
         return storage
 
-    def _plain(self, tensor: torch.Tensor, *, make: bool) -> Storage | None:
-        if tensor.layout is not torch.strided or tensor.device.type == "meta":
+    def _plain(self, tensor: torch.Tensor, *, host: bool) -> Storage | None:
+        try:
+            untyped = tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):  # a sparse one, or a subclass without memory of its own
             return None
-        untyped = tensor.untyped_storage()
         key = untyped._cdata  # noqa: SLF001 - the C++ object: Python objects of it come and go
         found = self._by_storage.get(key)
-        if found is None and make:
-            on_host = not tensor.is_cuda
+        if found is None and (host or self._is_on(tensor)) and tensor.device.type != "meta":
+            on_host = not self._is_on(tensor)
             kind = "host memory" if on_host else "tensor"
             found = self._by_storage[key] = Storage(
                 f"{kind} {next(_numbers)}",
@@ -86,8 +91,9 @@ class Shadows:
 
 def _region(tensor: torch.Tensor) -> Region | None:
     if tensor.is_contiguous():
-        size = tensor.itemsize
-        start = int(tensor.storage_offset()) * size
-        length = tensor.numel() * size
+        length = tensor.nbytes
+        start = int(tensor.storage_offset())
+        if start:
+            start *= tensor.itemsize
         return (start, start + length) if length else None
     return region(int(tensor.storage_offset()), tensor.shape, tensor.stride(), tensor.itemsize)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
+from cpugpu.device.simulated import SimStream
+from cpugpu.device.simulated.model import Operation, StreamState
 from cpugpu.patches import Patch
+from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.intercept.watch import Watch
-from cpugpu.simulate import dispatch, moves, pinned
+from cpugpu.simulate import backward, dispatch, memory, moves, pinned, session
+from cpugpu.simulate.runtime import Runtime
 from cpugpu.simulate.tensor import SimTensor
 
 _aten: Any = torch.ops.aten
@@ -23,7 +27,9 @@ def patches(watch: Watch) -> Iterator[Patch]:
     yield moves, "copy", _copy(watch, moves.copy)
     yield moves, "filled", _filled(watch, moves.filled)
     yield pinned, "look", _look(watch, pinned.look)
-    yield SimTensor, "record_stream", _record_stream(watch, SimTensor.record_stream)
+    yield memory.Block, "__init__", _taken(watch, memory.Block.__init__)
+    yield memory.Block, "use_on", _use_on(watch, memory.Block.use_on)
+    yield backward, "_wait", _wait(watch, backward._wait)  # noqa: SLF001
 
 
 def _dispatch(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,10 +81,42 @@ def _look(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
     return look
 
 
-def _record_stream(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    def record_stream(self: Any, stream: Any) -> None:
-        original(self, stream)
-        watch.recorded(self, stream)
+def _taken(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    """A tensor's memory is taken from a pool. Those of graphs are not in the model."""
 
-    return record_stream
+    @functools.wraps(original)
+    def init(self: memory.Block, *args: Any) -> None:
+        original(self, *args)
+        storage, pool = watch.shadows.block(self), self.memory.pool
+        if isinstance(pool, StreamState):
+            watch.model.alloc(storage, _actor(watch, pool))
+
+    return init
+
+
+def _use_on(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    """`Tensor.record_stream`, called by the program or by the engine."""
+
+    @functools.wraps(original)
+    def use_on(self: memory.Block, stream: StreamState) -> None:
+        original(self, stream)
+        if self.shadow is not None:
+            watch.model.record_stream(self.shadow, _actor(watch, stream))
+
+    return use_on
+
+
+def _wait(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+    """The waits of a backward pass, which the engine puts between the streams of its nodes."""
+
+    @functools.wraps(original)
+    def wait(runtime: Runtime, stream: StreamState, after: Sequence[Operation]) -> None:
+        original(runtime, stream, after)
+        for operation in after:
+            watch.follows(_actor(watch, operation.stream), _actor(watch, stream))
+
+    return wait
+
+
+def _actor(watch: Watch, stream: StreamState) -> Actor:
+    return watch.stream(SimStream(session.runtime().simulator, stream))

@@ -6,6 +6,7 @@ and events (`calls.py`) and of threads (`threads.py`) have in common.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,27 +16,47 @@ from cpugpu.errors import SanitizerError
 from cpugpu.sanitize import report
 from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.events import Event
+from cpugpu.sanitize.intercept.backend import Backend
 from cpugpu.sanitize.intercept.operations import effect_of, touched
 from cpugpu.sanitize.intercept.shadows import Shadows
 from cpugpu.sanitize.model import Access, Model
 from cpugpu.sanitize.places import here
-from cpugpu.simulate.streams import handle as handle_of
 
 _EVENT = "_cpugpu_event"
 #: What a graph was captured on, and what it does.
 _GRAPH, _ACCESSES = "_cpugpu_captured_on", "_cpugpu_accesses"
 
 
+class Call:
+    """One of torch's methods is under way in this thread, on `event` if that is not None."""
+
+    __slots__ = ("_before", "_local", "event")
+
+    def __init__(self, local: threading.local, event: Event | None) -> None:
+        self._local = local
+        self.event = event
+
+    def __enter__(self) -> None:
+        self._before = getattr(self._local, "call", None)
+        self._local.call = self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._local.call = self._before
+
+
 class Watch:
     """The model, and what the objects of the program are in it."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, backend: Backend) -> None:
         self.model = model
-        self.shadows = Shadows(model)
+        self.backend = backend
+        self.shadows = Shadows(model, backend)
         self.over = False
         self.raises = False
         self.enter_thread: Callable[[], None] = _nothing  # called when a thread is met that may not be watched yet
         self.unseen: Callable[[bool], None] = _nothing_of  # what torch does within a call: from here, to here
+        self.local = threading.local()  # `call`: that of a patched method which is under way
+        self.pointers: dict[int, Event] = {}  # events that C++ has recorded itself
         self._streams: dict[tuple[int, int], Actor] = {}
         self._captured: dict[object, list[Access]] = {}  # by capture, what goes into the graph
 
@@ -51,25 +72,40 @@ class Watch:
             finding = self.model.findings.news.popleft()
             raise SanitizerError(report.one(finding), rule=finding.rule)
 
+    def calling(self, event: Event | None = None) -> Call:
+        """Around torch's own method: what C++ does in it is told of by whoever wraps it, and not seen by hooks."""
+        return Call(self.local, event)
+
     def stream(self, stream: Any) -> Actor:
         """The actor of one of torch's streams."""
-        index = stream.device_index
-        handle = stream.cuda_stream if hasattr(stream, "cuda_stream") else handle_of(stream.state)
+        handle = self.backend.handle(stream)
+        blocking = bool(getattr(getattr(stream, "state", None), "blocking", False)) and handle != 0
+        return self.by_handle(stream.device_index, handle, blocking=blocking)
+
+    def by_handle(self, index: int, handle: int, *, blocking: bool = False) -> Actor:
+        """The actor of the stream that has this handle on this device."""
         found = self._streams.get((index, handle))
         if found is None:
-            blocking = bool(getattr(getattr(stream, "state", None), "blocking", False)) and handle != 0
-            found = self._streams[index, handle] = self.model.stream(f"cuda:{index}", handle, blocking=blocking)
+            device = self.backend.device(index)
+            found = self._streams[index, handle] = self.model.stream(device, handle, blocking=blocking)
         return found
 
     def current(self, index: int) -> Actor:
         """The calling thread's current stream of a device."""
-        return self.stream(torch.cuda.current_stream(index))
+        raw = self.backend.raw
+        return (
+            self.stream(self.backend.module.current_stream(index)) if raw is None else self.by_handle(index, raw(index))
+        )
 
     def event(self, event: Any) -> Event:
         """What the model has of one of torch's events."""
         found: Event | None = event.__dict__.get(_EVENT)
         if found is None:
-            found = event.__dict__.setdefault(_EVENT, Event())
+            pointer = self.backend.pointer(event)
+            made = self.pointers.get(pointer) or Event()
+            if pointer and made.current is None:
+                self.model.recorded_before(made)
+            found = event.__dict__.setdefault(_EVENT, made)
         return found
 
     def operation(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
@@ -78,33 +114,32 @@ class Watch:
         if effect.view:
             return
         accesses: list[Access] = []
-        index = -1
+        index: int | None = None  # of the device
         for tensor, writes in touched(func, effect, args, kwargs, result):
             found = self.shadows.of(tensor)
             if found is not None:
                 accesses.append((*found, writes))
-            if index < 0 and tensor.is_cuda:
+            if index is None and self.backend.is_on(tensor):
                 index = tensor.get_device()
-        if not accesses and index < 0:
-            return
-        model = self.model
-        if index < 0:
-            model.host_access(model.me(), accesses, effect.name, here())
-            self.told()
+        if index is None:
+            if accesses:
+                self.model.host_access(self.model.me(), accesses, effect.name, here())
+                self.told()
             return
         stream = self.current(index)
-        self._made(result, stream)
+        if effect.makes:
+            self._made(result, stream)
         self._launch(stream, accesses, effect.name)
         if effect.waits:
-            model.synchronize_stream(model.me(), stream)
+            self.model.synchronize_stream(self.model.me(), stream)
         self.told()
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> None:
         """A copy, of which one side at least is on a device, was put on a stream."""
-        model = self.model
-        index = source.get_device() if source.is_cuda else target.get_device()
+        model, is_on = self.model, self.backend.is_on
+        index = source.get_device() if is_on(source) else target.get_device()
         stream = self.current(index)
-        host = next((each for each in (source, target) if not each.is_cuda), None)
+        host = next((each for each in (source, target) if not is_on(each)), None)
         lasting = host is None or (host.is_pinned() and non_blocking)
         accesses: list[Access] = []
         for tensor, writes in ((source, False), (target, True)):
@@ -138,7 +173,7 @@ class Watch:
 
     def capture_begins(self, graph: Any, mode: str) -> None:
         """What is put on the current stream from now on goes into `graph`."""
-        stream = self.current(torch.cuda.current_device())
+        stream = self.current(self.backend.current_device())
         graph.__dict__[_GRAPH] = stream
         self.model.capture_begin(self.model.me(), stream, mode)
 
@@ -154,7 +189,7 @@ class Watch:
         if accesses is None:
             self.model.blind_spot("the replay of a CUDA graph whose capture was not seen")
             return
-        self._launch(self.current(torch.cuda.current_device()), accesses, "replay of a graph")
+        self._launch(self.current(self.backend.current_device()), accesses, "replay of a graph")
         self.told()
 
     def _launch(self, stream: Actor, accesses: list[Access], what: str) -> None:
@@ -174,7 +209,9 @@ class Watch:
             model.wait(model.me(), event, then, here())
 
     def _made(self, result: Any, stream: Actor) -> None:
-        """New memory comes from the pool of the stream that is current."""
+        """New memory comes from the pool of the stream that is current. A simulated one says so itself."""
+        if self.backend.simulated:
+            return
         if isinstance(result, torch.Tensor):
             found = self.shadows.of(result)
             if found is not None and found[0].stream is None and not found[0].host:
