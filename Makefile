@@ -32,7 +32,7 @@ SUBJECTS := $(if $(SUBJECT),$(SUBJECT),cpugpu:CpuGpuEvent cpugpu.debug:Instrumen
 # The tests start a hundred interpreters, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install test test-slow stress explore soak mutants compare-sanitizers bench docs e2e lint matrix clean
+.PHONY: install test test-slow stress explore soak mutants compare-sanitizers loops bench docs e2e lint matrix clean
 
 install: $(STAMP)
 
@@ -69,6 +69,11 @@ mutants: install
 # The sanitizer beside torch's CSAN, hazard by hazard, on the CPU; writes docs/sanitizer.md.
 compare-sanitizers: install
 	$(BIN)/python -m stress.compare_sanitizers $(ARGS)
+
+# Training loops of other libraries on the simulated device, watched. Installs them, beside the torch that is there.
+loops: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[loops]'
+	$(BIN)/python -m pytest tests/sanitize/test_loops.py $(ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks.handoff $(ARGS)

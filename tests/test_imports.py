@@ -19,7 +19,7 @@ ROOMS = [
     {"cli", "pytest_plugin"},
     {"cli_explore", "cli_run", "pytest_simulate"},
     {"pytest_options"},
-    {"job"},
+    {"job", "program"},
     {"__init__"},
     {"report"},
     {"campaign"},

@@ -60,6 +60,6 @@ def __getattr__(name: str) -> Any:
 
 
 if settings.sanitize_mode() != "off":
-    from cpugpu.sanitize.session import start_for_the_process
+    from cpugpu.sanitize.ending import start_for_the_process
 
     start_for_the_process()

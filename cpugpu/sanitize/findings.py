@@ -103,6 +103,12 @@ class Findings:
             self.news.append(finding)
         return finding
 
+    def clear(self) -> None:
+        """A forked child has found nothing yet."""
+        self._found.clear()
+        self.news.clear()
+        self.suppressed = self.dropped = 0
+
     def __iter__(self) -> Iterator[Finding]:
         return iter(list(self._found.values()))
 

@@ -256,11 +256,16 @@ class Model(EventCalls):
         self.blind_spots[what] += 1
 
     def forked(self) -> None:
-        """Called in a forked child: only the calling thread is left, and no device that was in use can be used."""
+        """Called in a forked child: only the calling thread is left, and no device that was in use can be used.
+
+        What was found so far is its parent's.
+        """
         self.lock = threading.RLock()
         self.inside = False
         self.deferred.clear()
         self.captures.clear()
+        self.findings.clear()
+        self.blind_spots.clear()
         if self.actors.streams:
             self._forked = Capture(None, forked=True)
             for stream in self.actors.streams.values():

@@ -27,6 +27,8 @@ _HANDING = tuple(
         *(f"concurrent{os.sep}", f"asyncio{os.sep}"),
     )
 )
+#: The program's own modes and subclasses are asked about operations that its other lines have launched.
+_HANDLERS = ("__torch_dispatch__", "__torch_function__")
 _MADE = ("<frozen ", "<string>")  # importlib's, dataclasses' and namedtuples'
 #: Is this file not the program's? By file name: there are not many.
 _foreign: dict[str, bool] = {}
@@ -67,14 +69,17 @@ UNKNOWN = Place("", 0, "")
 def here(depth: int = 1) -> RawPlace | None:
     """Where the caller was called from, seen from the program. None: no frame is the program's own."""
     frame: FrameType | None = sys._getframe(depth)  # noqa: SLF001
+    handler: RawPlace | None = None
     known = _foreign
     while frame is not None:
         code = frame.f_code
         name = code.co_filename
         if not (known[name] if name in known else _is_foreign(name)):
-            return code, frame.f_lasti
+            if code.co_name not in _HANDLERS:
+                return code, frame.f_lasti
+            handler = handler or (code, frame.f_lasti)
         frame = frame.f_back
-    return None
+    return handler
 
 
 def place_of(raw: RawPlace | Place | None) -> Place:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from cpugpu import settings
 from cpugpu.patches import Patches
 from cpugpu.sanitize import report, suppress
 from cpugpu.sanitize.findings import Finding
-from cpugpu.sanitize.intercept import calls, hand_offs, real, simulated, threads
+from cpugpu.sanitize.intercept import blind, calls, csan, forked, hand_offs, real, simulated, threads
 from cpugpu.sanitize.intercept.backend import backend
+from cpugpu.sanitize.intercept.imports import WhenImported
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.model import Model
 from cpugpu.simulate import session as simulation
 
 Mode = Literal["check", "raise"]
-#: The exit status of `cpugpu run --exit-code` when there are findings.
-FOUND = 66
 
 
 class Session:
@@ -33,12 +29,13 @@ class Session:
         self.watch = Watch(self.model, backend())
         self.watch.raises = mode == "raise"
         self._patches = Patches()
+        self._imports = WhenImported(self._patches)
         self._modes: real.Modes | None = None
 
     def start(self) -> None:
         """From now on, in all threads; on the simulated device where one is on, else on torch's own."""
         self.model.me()
-        places = [*threads.patches(self.model, self.watch), *calls.patches(self.watch)]
+        places = [*threads.patches(self.model, self.watch), *calls.patches(self.watch), *blind.patches(self.watch)]
         places += hand_offs.patches(self.model)
         if simulation.current() is not None:
             places += simulated.patches(self.watch)
@@ -48,9 +45,18 @@ class Session:
             self.watch.enter_thread = self._modes.enter
             self._modes.enter()
         self._patches.apply(places)
+        self._imports.start({csan.MODULE: csan.patches, **blind.later(self.watch)})
+
+    def forked(self) -> None:
+        """Called in a forked child, which is watched too: it is not to use the device."""
+        self.model.forked()
+        self._patches.apply(forked.patches(self.watch))
+        if self._modes is not None:
+            forked.Mode(self.watch).__enter__()  # type: ignore[no-untyped-call]
 
     def stop(self) -> None:
         """No longer: everything is as it was. The findings stay."""
+        self._imports.stop()
         self._patches.undo()
         self.watch.over = True
         if self._modes is not None:
@@ -66,6 +72,14 @@ class Session:
 
 
 _session: Session | None = None
+
+
+def _in_child() -> None:
+    if _session is not None:
+        _session.forked()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def start(mode: Mode = "check", *, suppressions: str | Path | None = None) -> Session:
@@ -84,6 +98,8 @@ def start(mode: Mode = "check", *, suppressions: str | Path | None = None) -> Se
         raise RuntimeError(
             "TORCH_CUDA_SANITIZER is set: torch's own sanitizer is on; unset it, one of the two at a time"
         )
+    if csan.is_on():
+        raise RuntimeError("enable_cuda_sanitizer() was called: torch's own sanitizer is on; one of the two at a time")
     session = Session(mode, suppress.read(Path(suppressions)) if suppressions is not None else None)
     session.start()
     _session = session
@@ -100,6 +116,11 @@ def stop() -> Session:
     return ended
 
 
+def is_on(session: Session) -> bool:
+    """Is it the one that watches now?"""
+    return _session is session
+
+
 @contextmanager
 def watching(mode: Mode = "check", *, suppressions: str | Path | None = None) -> Iterator[Session]:
     """`start` and `stop`, around a block."""
@@ -107,17 +128,5 @@ def watching(mode: Mode = "check", *, suppressions: str | Path | None = None) ->
     try:
         yield session
     finally:
-        if _session is session:
+        if is_on(session):
             stop()
-
-
-def start_for_the_process() -> None:
-    """What `CPUGPU_SANITIZE` asks for: watch until the process ends, then report to standard error."""
-    session = start("raise" if settings.sanitize_mode() == "raise" else "check")
-
-    def say() -> None:
-        if _session is session:
-            stop()
-        print(session.text(), file=sys.stderr)
-
-    atexit.register(say)

@@ -40,8 +40,9 @@ def lazy_init() -> None:
 
 
 def device_count() -> int:
-    """How many devices are simulated."""
-    return session.runtime().simulator.device_count
+    """How many devices are simulated. A forked child may ask, as CUDA's may."""
+    runtime = session.current()
+    return (runtime if runtime is not None and runtime.forked else session.runtime()).simulator.device_count
 
 
 def current_device() -> int:

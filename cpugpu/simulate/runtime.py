@@ -66,7 +66,7 @@ class Runtime:
 
     def end(self) -> None:
         """The block ends: let the devices finish what they have, then nothing works any more."""
-        if not self.scheduled:
+        if not self.scheduled and not self.forked:
             for state in self.simulator.states:
                 self.driver.block(list(state.pending))
         self.over = True

@@ -178,6 +178,16 @@ class Event(SimEvent):
         _check(stream)
         super().wait(current_stream() if stream is None else stream)
 
+    def query(self) -> bool:
+        """Is the latest capture done?"""
+        _not_forked()
+        return super().query()
+
+    def synchronize(self) -> None:
+        """Block the calling thread until the latest capture is done."""
+        _not_forked()
+        super().synchronize()
+
     def ipc_handle(self) -> Any:
         """Refused."""
         raise NotSimulated("Event.ipc_handle(): a simulated device belongs to one process")
@@ -246,6 +256,12 @@ def _check(stream: Any) -> None:
         session.runtime()
     else:
         _usable(stream)
+
+
+def _not_forked() -> None:
+    runtime = session.current()
+    if runtime is not None and runtime.forked:
+        runtime.check()
 
 
 def _usable(stream: Any) -> None:

@@ -150,6 +150,14 @@ def test_a_place_is_the_programs_own_at_any_depth() -> None:
     assert place_of(None) is UNKNOWN
 
 
+@pytest.mark.parametrize("handler", ["__torch_dispatch__", "__torch_function__"])
+def test_a_place_is_where_the_program_works_not_where_its_mode_is_asked(handler: str) -> None:
+    scope: dict[str, object] = {"here": here}
+    text = f"def {handler}(): return here()\ndef work(): return {handler}()"
+    exec(compile(text, "program.py", "exec"), scope)
+    assert place_of(scope["work"]()).function == "work"  # type: ignore[operator]
+
+
 def test_this_half_needs_no_torch() -> None:
     code = "import cpugpu.sanitize as s, sys; s.here(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

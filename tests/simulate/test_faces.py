@@ -33,6 +33,7 @@ def cpugpu(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     def run(*arguments: str, cwd: Path | None = None) -> Done:
         monkeypatch.setattr(sys, "argv", [*sys.argv])
         monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         if cwd is not None:
             monkeypatch.chdir(cwd)
         capfd.readouterr()
@@ -85,7 +86,7 @@ def test_a_module(cpugpu: Run, program: Path) -> None:
     ("arguments", "complaint"),
     [
         (["absent.py"], "there is no script absent.py"),
-        ([], "which program? Allowed are SCRIPT and -m MODULE"),
+        ([], "which program? allowed are SCRIPT, a folder or archive with a __main__.py, and -m MODULE"),
         (["--devices=0", __file__], "devices=0: a simulated machine has at least 1 device"),
         (["--device=real", "--seed=1", __file__], "--devices and --seed are for --device sim"),
     ],

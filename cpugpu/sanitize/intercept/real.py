@@ -16,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from cpugpu.patches import Patch
+from cpugpu.sanitize.intercept import stack
 from cpugpu.sanitize.intercept.hooks import Hooks
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
@@ -94,7 +95,7 @@ class Modes:
             mode.adopt()
             return
         self._local.mode = Mode(self._watch)
-        self._local.mode.__enter__()
+        stack.enter_below(self._local.mode)
 
     def _adopt(self) -> None:
         mode = _mode_of(self._watch)
@@ -112,7 +113,7 @@ class Modes:
         self._hooks.leave()
         mode = getattr(self._local, "mode", None)
         if mode is not None:
-            mode.__exit__(None, None, None)
+            stack.leave(mode)
             del self._local.mode
 
 
