@@ -9,6 +9,7 @@
 # SHARD                    I/N; by default what torchrun, Slurm or Buildkite has set
 # BENCHMARKS (1)           0: none
 # MUTANTS (0)              try the mutants, so many at once
+# COMPARE_SANITIZERS (0)   the programs and the corpus under ours and torch's sanitizer, so many processes at once
 # SOAK_HANDOFFS (0)        so many hand-offs more; on the host device where there is no GPU
 #
 # The first line says which device it is. Exit status: 0, 1 when a step failed, 2 when nothing could be run.
@@ -51,6 +52,9 @@ step() {
 }
 
 step conformance "${pytest[@]}" tests/conformance -k "$device" --junit-xml="$out/conformance.xml"
+if [ "$device" = accelerator ]; then
+  step sanitizer "${pytest[@]}" tests/sanitize/test_real.py --junit-xml="$out/sanitizer.xml"
+fi
 if [ "${MUTANTS:-0}" != 0 ]; then  # before the campaign, whose report shows their matrix
   step mutants "$python" -m stress.mutants --device "$device" --jobs "$MUTANTS" --json "$out/stress/mutants.json"
 fi
@@ -62,9 +66,14 @@ step rules "$python" -m cpugpu rules
 if [ "${SOAK_HANDOFFS:-0}" != 0 ]; then
   step soak "$python" -m stress.soak --hand-offs "$SOAK_HANDOFFS" --device auto --json "$out/soak.json"
 fi
+if [ "${COMPARE_SANITIZERS:-0}" != 0 ] && [ "$device" = accelerator ]; then
+  step compare-sanitizers "$python" -m stress.compare_sanitizers --on-device "$out/compare-gpu.json" \
+    --jobs "$COMPARE_SANITIZERS"
+fi
 if [ "${BENCHMARKS:-1}" != 0 ] && [ "$device" = accelerator ]; then
   step benchmark "$python" -m benchmarks.handoff --name handoff-gpu
   step debug-benchmark "$python" -m benchmarks.debug --name debug-gpu --operations 1000000
-  step copy cp benchmarks/results/handoff-gpu.json benchmarks/results/debug-gpu.json "$out/"
+  step sanitizer-benchmark "$python" -m benchmarks.sanitize_gpu --name sanitize-gpu
+  step copy cp benchmarks/results/{handoff,debug,sanitize}-gpu.json "$out/"
 fi
 exit "$status"

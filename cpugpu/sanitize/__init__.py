@@ -5,7 +5,8 @@ the program stands. `Model.findings` go to `report.text` or `report.as_json`; `s
 reported. That half needs no torch.
 
 `start`, `stop` and `watching` put the other half in place, which sees what a program does under torch's and Python's
-own names. With `CPUGPU_SANITIZE=1` (or `raise`) importing this starts it, and the report comes when the process ends.
+own names; `annotate_read` and `annotate_write` tell it of what it cannot see. With `CPUGPU_SANITIZE=1` (or `raise`)
+importing this starts it, and the report comes when the process ends.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from cpugpu.sanitize.registry import RULES, Rule
 from cpugpu.sanitize.strides import Region, region
 
 if TYPE_CHECKING:
+    from cpugpu.sanitize.annotations import annotate_read, annotate_write
     from cpugpu.sanitize.session import Session, start, stop, watching
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "Storage",
     "Sync",
     "Ticket",
+    "annotate_read",
+    "annotate_write",
     "here",
     "place_of",
     "region",
@@ -52,6 +56,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What needs torch is loaded when it is asked for."""
+    if name in ("annotate_read", "annotate_write"):
+        from cpugpu.sanitize import annotations
+
+        return getattr(annotations, name)
     if name in ("Session", "start", "stop", "watching"):
         from cpugpu.sanitize import session
 

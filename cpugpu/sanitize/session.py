@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cpugpu.patches import Patches
-from cpugpu.sanitize import report, suppress
+from cpugpu.sanitize import report, suppress, traced
 from cpugpu.sanitize.findings import Finding
 from cpugpu.sanitize.intercept import blind, calls, csan, forked, hand_offs, real, simulated, threads
 from cpugpu.sanitize.intercept.backend import backend
@@ -35,6 +35,7 @@ class Session:
     def start(self) -> None:
         """From now on, in all threads; on the simulated device where one is on, else on torch's own."""
         self.model.me()
+        self.watch.traced = traced.begin(self.model.findings)
         places = [*threads.patches(self.model, self.watch), *calls.patches(self.watch), *blind.patches(self.watch)]
         places += hand_offs.patches(self.model)
         if simulation.current() is not None:
@@ -59,6 +60,8 @@ class Session:
         self._imports.stop()
         self._patches.undo()
         self.watch.over = True
+        if self.watch.traced is not None:
+            self.watch.traced.catch_up()
         if self._modes is not None:
             self._modes.leave()
 
@@ -114,6 +117,11 @@ def stop() -> Session:
     ended, _session = _session, None
     ended.stop()
     return ended
+
+
+def current() -> Session | None:
+    """The one that watches now."""
+    return _session
 
 
 def is_on(session: Session) -> bool:

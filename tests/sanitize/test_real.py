@@ -18,6 +18,7 @@ from tests.threads import in_thread  # noqa: E402
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch.cuda.is_available() is False: no GPU here")
 
 
+@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream does not match:UserWarning")
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_backward_pass_orders_the_streams_of_its_nodes(program: Callable[..., None]) -> None:
     assert rules_here(program) == set()
@@ -88,16 +89,15 @@ def test_a_generic_event_between_threads(waits: bool) -> None:
 
 
 def test_our_own_event() -> None:
-    ready, slot = CpuGpuEvent(), []
-
-    def produce() -> None:
+    def produce(ready: CpuGpuEvent, slot: list[Any]) -> None:
         side = torch.cuda.Stream()
         with torch.cuda.stream(side):
             slot.append(torch.full((1 << 20,), 1.0, device="cuda"))
             ready.record(side)
 
     def program() -> None:
-        with in_thread(produce):
+        ready, slot = CpuGpuEvent(), list[Any]()  # its locks are made while it is watched
+        with in_thread(lambda: produce(ready, slot)):
             ready.wait()
             (slot[0] + 1).tolist()
 

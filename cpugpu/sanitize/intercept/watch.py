@@ -21,6 +21,7 @@ from cpugpu.sanitize.intercept.operations import effect_of, touched
 from cpugpu.sanitize.intercept.shadows import Shadows
 from cpugpu.sanitize.model import Access, Model
 from cpugpu.sanitize.places import here
+from cpugpu.sanitize.traced import Traced
 
 _EVENT = "_cpugpu_event"
 #: What a graph was captured on, and what it does.
@@ -53,6 +54,7 @@ class Watch:
         self.shadows = Shadows(model, backend)
         self.over = False
         self.raises = False
+        self.traced: Traced | None = None
         self.enter_thread: Callable[[], None] = _nothing  # called when a thread is met that may not be watched yet
         self.unseen: Callable[[bool], None] = _nothing_of  # what torch does within a call: from here, to here
         self.local = threading.local()  # `call`: that of a patched method which is under way
@@ -67,7 +69,9 @@ class Watch:
             self.model.record_stream(found[0], self.stream(stream))
 
     def told(self) -> None:
-        """After each call: raise what was found since, if that is asked for."""
+        """After each call: what was found since goes into the trace and is raised, if that is asked for."""
+        if self.traced is not None:
+            self.traced.catch_up()
         if self.raises and self.model.findings.news:
             finding = self.model.findings.news.popleft()
             raise SanitizerError(report.one(finding), rule=finding.rule)
@@ -164,6 +168,18 @@ class Watch:
         found = self.shadows.of(tensor)
         if found is not None:
             self.model.host_access(self.model.me(), [(*found, writes)], what, here())
+            self.told()
+
+    def annotated(self, tensor: torch.Tensor, stream: Any, *, writes: bool) -> None:
+        """A kernel that cannot be seen does this. Without a stream: on the current one, or by the host."""
+        index = tensor.get_device() if self.backend.is_on(tensor) else None
+        if stream is None and index is None:
+            self.look(tensor, writes=writes, what="an access that the program tells of")
+            return
+        actor = self.current(index) if stream is None and index is not None else self.stream(stream)
+        found = self.shadows.of(tensor, host=True)
+        if found is not None:
+            self._launch(actor, [(*found, writes)], "a kernel that the program tells of")
             self.told()
 
     def filled(self, tensor: torch.Tensor, what: str = "fill") -> None:
