@@ -197,8 +197,9 @@ def test_it_goes_on_with_the_simulated_device_where_it_may(tmp_path: Path) -> No
 def test_on_an_accelerator_it_takes_that(tmp_path: Path) -> None:
     run = gpu_stress(tmp_path / "out", stand_in(tmp_path / "python", A_GPU), BENCHMARKS="0")
     assert run.returncode == 0
-    conformance, stress, rules = [line for line in run.stdout.splitlines() if line.startswith("ran")]
+    conformance, sanitizer, stress, rules = [line for line in run.stdout.splitlines() if line.startswith("ran")]
     assert conformance.startswith("ran -m pytest tests/conformance -k accelerator")  # it is installed there
+    assert sanitizer.startswith("ran -m pytest tests/sanitize/test_real.py")
     assert "--stress-device=accelerator --stress-seconds=120" in stress
     assert "--stress-shard" not in stress  # torchrun, Slurm and Buildkite tell the runner
     assert rules == "ran -m cpugpu rules"
