@@ -11,7 +11,7 @@ from typing import Literal
 from cpugpu.patches import Patches
 from cpugpu.sanitize import report, suppress, traced
 from cpugpu.sanitize.findings import Finding
-from cpugpu.sanitize.intercept import blind, calls, csan, forked, hand_offs, real, simulated, threads
+from cpugpu.sanitize.intercept import blind, calls, csan, forked, hand_offs, processes, real, simulated, threads
 from cpugpu.sanitize.intercept.backend import backend
 from cpugpu.sanitize.intercept.imports import WhenImported
 from cpugpu.sanitize.intercept.watch import Watch
@@ -41,7 +41,7 @@ class Session:
         if simulation.current() is not None:
             places += simulated.patches(self.watch)
         else:
-            places += real.patches(self.watch)
+            places += [*real.patches(self.watch), *processes.patches(self.watch, self.watch.backend.module.Event)]
             self._modes = real.Modes(self.watch)
             self.watch.enter_thread = self._modes.enter
             self._modes.enter()

@@ -122,6 +122,7 @@ def _collective(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any
     @functools.wraps(original)
     def collective(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
+        watch.answered()
         if _has_device_tensor((*args, *kwargs.values())):
             _met(watch, f"torch.distributed.{original.__name__}, on a stream of NCCL's, and what waits for it")
         return result

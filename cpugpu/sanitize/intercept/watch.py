@@ -59,6 +59,7 @@ class Watch:
         self.unseen: Callable[[bool], None] = _nothing_of  # what torch does within a call: from here, to here
         self.local = threading.local()  # `call`: that of a patched method which is under way
         self.pointers: dict[int, Event] = {}  # events that C++ has recorded itself
+        self.exported: list[Event] = []  # to another process, which has not answered since
         self._streams: dict[tuple[int, int], Actor] = {}
         self._captured: dict[object, list[Access]] = {}  # by capture, what goes into the graph
 
@@ -111,6 +112,11 @@ class Watch:
                 self.model.recorded_before(made)
             found = event.__dict__.setdefault(_EVENT, made)
         return found
+
+    def answered(self) -> None:
+        """Something has come from another process."""
+        while self.exported:
+            self.model.event_opened(self.exported.pop())
 
     def operation(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
         """An operation was put on the current stream of the device that its tensors are on, or done by the host."""
