@@ -98,9 +98,9 @@ class Watch:
     def current(self, index: int) -> Actor:
         """The calling thread's current stream of a device."""
         raw = self.backend.raw
-        return (
-            self.stream(self.backend.module.current_stream(index)) if raw is None else self.by_handle(index, raw(index))
-        )
+        if raw is None:
+            return self.stream(self.backend.module.current_stream(index))
+        return self.by_handle(index, raw(index))
 
     def event(self, event: Any) -> Event:
         """What the model has of one of torch's events."""
