@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,9 @@ import pytest
 pytest.importorskip("torch")
 
 from cpugpu.cli import main
+from tests.sanitize.command import Done, Run
 
 pytest_plugins = ["pytester"]
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture
