@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import compileall
+import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -115,7 +117,12 @@ def test_a_script(run: Run, tmp_path: Path, text: str) -> None:
     assert run("program.py", "a", "--seed") == python("program.py", "a", "--seed", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("text", ["x = 1\0", "# coding: ascii\nx = 'é'", "# coding: none"])
+TO_THE_NULL_BYTE = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 reads a script up to a null byte")
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param("x = 1\0", marks=TO_THE_NULL_BYTE), "# coding: ascii\nx = 'é'", "# coding: none"]
+)
 def test_a_script_that_is_no_text(run: Run, tmp_path: Path, text: str) -> None:
     """Python words it differently for a file and for what it has read from one."""
     (tmp_path / "program.py").write_text(text)
@@ -132,8 +139,9 @@ def test_what_a_function_at_the_end_raises_is_printed_and_the_others_follow(run:
     )
     ours, theirs = run("program.py"), python("program.py", cwd=tmp_path)
     assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
-    # The first line is another one in each version of Python.
-    assert ours.stderr.splitlines()[1:] == theirs.stderr.splitlines()[1:]
+    # The first line is another one in each version of Python, and 3.13 marks no part of a line there.
+    shown = [[line for line in done.stderr.splitlines()[1:] if line.strip(" ~^")] for done in (ours, theirs)]
+    assert shown[0] == shown[1]
     assert ours.stderr.startswith("Exception ignored in atexit callback: <function <lambda>")
 
 
@@ -163,8 +171,8 @@ def package(tmp_path: Path) -> Path:
 def test_a_folder_an_archive_bytecode_and_modules(run: Run, package: Path, arguments: list[str]) -> None:
     ours, theirs = run(*arguments), python(*arguments, cwd=package)
     # Python shows its own frames, those of `runpy`, where it runs a module.
-    shown = [line for line in theirs.stderr.splitlines(keepends=True) if "<frozen runpy>" not in line]
-    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, "".join(shown))
+    shown = re.sub(r'  File "(<frozen runpy>".*\n|.*runpy.py".*\n    .*\n)', "", theirs.stderr)
+    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, shown)
 
 
 def test_a_thread_that_lives_on_still_has_its_device(run: Run, tmp_path: Path) -> None:
