@@ -47,7 +47,7 @@ def scenario_rows(folder: Path, seconds: float = _SECONDS) -> Iterator[Row]:
     device = find_accelerator() or resolve("sim")
     for path in sorted(folder.glob("stress_*.py")):
         module = importlib.import_module(f"{folder.name}.{path.stem}")
-        for scenario in vars(module).values():
+        for scenario in list(vars(module).values()):
             if isinstance(scenario, Scenario) and not scenario.racy and not scenario.unfit(device):
                 yield Row(f"scenario {scenario.name}", _hammered(scenario, seconds), may=frozenset(scenario.breaks))
 
