@@ -14,6 +14,7 @@ all of the old one. Otherwise an ended thread keeps its entry. Streams are few, 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from weakref import WeakSet
 
@@ -22,6 +23,8 @@ Clock = dict[int, int]
 
 #: Of threads that have ended, so many are looked at for a number that can be used again.
 _LOOKED_AT = 16
+#: One row for all models: a clock that an object has kept from an earlier one knows nothing of this one's actors.
+_numbers = itertools.count(1)
 
 
 class Actor:
@@ -115,12 +118,11 @@ class Actors:
     def __init__(self) -> None:
         self.streams: dict[tuple[str, int], Actor] = {}
         self.threads: WeakSet[Actor] = WeakSet()
-        self._next = 0
         self._ended: list[Actor] = []
 
     def thread(self, name: str, parent: Actor | None = None) -> Actor:
         """A new thread, after what `parent` has done so far."""
-        actor = self._reused(name, parent) or Actor(self._number(), name)
+        actor = self._reused(name, parent) or Actor(next(_numbers), name)
         if parent is not None:
             hear(actor, parent)
         self.threads.add(actor)
@@ -136,7 +138,7 @@ class Actors:
         found = self.streams.get((device, handle))
         if found is None:
             name = f"{device} default stream" if handle == 0 else f"{device} stream {handle:#x}"
-            found = self.streams[device, handle] = Actor(self._number(), name, device, handle)
+            found = self.streams[device, handle] = Actor(next(_numbers), name, device, handle)
             if blocking and handle:
                 default = self.stream(device, 0)
                 found.peers.append(default)
@@ -146,10 +148,6 @@ class Actors:
     def of_device(self, device: str) -> list[Actor]:
         """Its streams."""
         return [stream for (its, _), stream in self.streams.items() if its == device]
-
-    def _number(self) -> int:
-        self._next += 1
-        return self._next
 
     def _reused(self, name: str, parent: Actor | None) -> Actor | None:
         if parent is None:

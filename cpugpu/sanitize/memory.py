@@ -61,12 +61,13 @@ class Storage:
     """The shadow of one storage. `host`: its bytes are the host's, and threads may touch them.
 
     `address`: where it is, None where that is not known. `stream` is the one whose pool it came from, `recorded` those
-    told of by `record_stream`, `suspects` accesses to memory that may be the same, freed before.
+    told of by `record_stream`, `suspects` accesses to memory that may be the same, freed before. `keeper` is whoever
+    made it and looks for it at a tensor's memory, where an earlier one may have left its own.
     """
 
     __slots__ = (
         *("_cells", "_starts", "_strided", "address", "device", "forgotten", "freed"),
-        *("host", "name", "recorded", "size", "stream", "suspects"),
+        *("host", "keeper", "name", "recorded", "size", "stream", "suspects"),
     )
 
     def __init__(
@@ -81,6 +82,7 @@ class Storage:
         self.recorded: set[Actor] = set()
         self.suspects: list[Freed] = []
         self.freed = False
+        self.keeper: object = None
         self.forgotten = 0
         self._starts: list[int] = []
         self._cells: list[Cell] = []

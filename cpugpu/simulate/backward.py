@@ -6,11 +6,14 @@ as a whole is ordered as any other call: it comes after what the caller's curren
 enqueues next comes after it.
 
 A node of the graph does not tell Python where it was made. So while more streams than the default ones are in use, each
-operation that consumes a tensor marks the node which made that tensor with the stream on which it did.
+operation that consumes a tensor marks the node which made that tensor with the stream on which it did. A function of
+the program's own (`autograd.Function`) may use other streams within: its node has the stream that is current when it
+returns.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -95,6 +98,24 @@ def double(original: Callable[..., Any]) -> Callable[..., Any]:
             _join(runtime, under_way)
 
     return run_backward
+
+
+def apply(original: Any) -> Any:
+    """What takes the place of `torch.autograd.Function.apply`, a class method."""
+
+    @functools.wraps(original)
+    def run(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        results = original.__func__(cls, *args, **kwargs)
+        runtime = session.current()
+        if runtime is not None and runtime.simulator.switched:
+            for each in results if isinstance(results, tuple) else (results,):
+                node: Any = each.grad_fn if isinstance(each, SimTensor) else None
+                if node is not None:
+                    index = each._block.index
+                    node.metadata.setdefault(_KEY, hooks_stream(index) or runtime.current(index))
+        return results
+
+    return classmethod(run)
 
 
 def _where_inputs_are(grads: Any, args: Sequence[Any]) -> Any:

@@ -96,6 +96,7 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
         yield torch.Tensor, name, factories.double(name, getattr(torch.Tensor, name))
     autograd: Any = torch.autograd
     yield autograd, "_engine_run_backward", backward.double(autograd._engine_run_backward)  # noqa: SLF001
+    yield autograd.Function, "apply", backward.apply(autograd.Function.apply)
     autocast: Any = torch.amp.autocast_mode.autocast
     yield autocast, "__enter__", library.enter_autocast(autocast.__enter__)
     yield autocast, "__exit__", library.exit_autocast(autocast.__exit__)

@@ -19,16 +19,19 @@ _EMPTY = {
 }  # fmt: skip
 #: Changes what a tensor is, not what its memory holds.
 _METADATA = {"as_strided_", "detach_", "set_", "squeeze_", "t_", "transpose_", "unsqueeze_", "resize_", "record_stream"}
+#: Bring running statistics up to date, the arguments 3 and 4, if argument 5 says that they train. No schema tells.
+_NORMS = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
+_STATISTICS = frozenset((3, 4))
 
 
 class Effect:
     """What an operator does.
 
     `view`: nothing. `makes`: new tensors; `fresh`: and fills them. `waits`: the host waits for the stream, for it
-    has to know the values.
+    has to know the values; see `waits_for`. `trains`: its running statistics may be written too.
     """
 
-    __slots__ = ("fresh", "makes", "name", "view", "waits", "writes")
+    __slots__ = ("fresh", "makes", "name", "trains", "view", "waits", "writes")
 
     def __init__(self, func: Any) -> None:
         schema = func._schema
@@ -43,6 +46,7 @@ class Effect:
         )
         self.makes = any(each.alias_info is None for each in schema.returns)
         self.fresh = self.makes and func not in _EMPTY
+        self.trains = self.name in _NORMS
         tags = func.tags
         self.waits = torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
 
@@ -58,12 +62,26 @@ def effect_of(func: Any) -> Effect:
     return found
 
 
+def waits_for(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Does the host wait in this call of an operator of which some do?
+
+    An index has to be looked at if it is a mask, and to be copied if it is on the host. Numbers of repetitions are
+    added up where their sum is not given.
+    """
+    if func is _aten.index.Tensor:
+        indices = [each for each in args[1] if each is not None]
+        return any(each.dtype in (torch.bool, torch.uint8) or each.device != args[0].device for each in indices)
+    return not (func is _aten.repeat_interleave.Tensor and kwargs.get("output_size") is not None)
+
+
 def touched(
     func: Any, effect: Effect, args: Sequence[Any], kwargs: dict[str, Any], result: Any
 ) -> list[tuple[torch.Tensor, bool]]:
     """The tensors that it touches, and whether it writes to them."""
     found: list[tuple[torch.Tensor, bool]] = []
     writes = effect.writes
+    if effect.trains and args[5]:
+        writes |= _STATISTICS
     for place, value in enumerate(args):
         if isinstance(value, torch.Tensor):
             found.append((value, place in writes))

@@ -2,7 +2,8 @@
 
 A queue's own lock orders all puts and gets, in whatever order they happened to come: an edge that is luck. So that lock
 is not watched, and each item carries its own edge. Besides: who puts into a bounded queue is after who has made room,
-and who joins is after all that was done.
+and who joins is after all that was done. A class of the program's that keeps its items in its own way has the edges of
+its lock instead.
 """
 
 from __future__ import annotations
@@ -39,6 +40,58 @@ def patches(model: Model) -> Iterator[Patch]:
     yield queue.Queue, "join", _join(model, queue.Queue.join)
 
 
+def stand_for(of: Any) -> bool:
+    """Does each item of this queue carry its edge, so that the queue's lock need not be watched?"""
+    return any(
+        type(of)._put is kind._put and type(of)._get is kind._get  # noqa: SLF001
+        for kind in (queue.Queue, queue.LifoQueue, queue.PriorityQueue)
+    )
+
+
+class _Stands(type):
+    """Of the class that takes the name of `queue.SimpleQueue`: those that were made before are instances of it too."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return super().__instancecheck__(instance) or (cls.__bases__ == (_Real,) and isinstance(instance, _Real))
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return super().__subclasscheck__(subclass) or (cls.__bases__ == (_Real,) and issubclass(subclass, _Real))
+
+
+_Real: Any = queue.SimpleQueue
+
+
+def simple_queue(model: Model, is_ours: Callable[[], bool]) -> type:
+    """What takes the place of `queue.SimpleQueue`."""
+
+    class SimpleQueue(_Real, metaclass=_Stands):  # type: ignore[misc]
+        """`queue.SimpleQueue`, whose items know who has put them."""
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            return _Real() if cls is SimpleQueue and is_ours() else super().__new__(cls, *args, **kwargs)
+
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            sync = Sync("an item of a queue")
+            model.release(model.me(), sync, place=here())
+            super().put((sync, item), block, timeout)
+
+        def put_nowait(self, item: Any) -> None:
+            self.put(item)
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            sync, item = super().get(block, timeout)
+            model.acquire(model.me(), sync)
+            return item
+
+        def get_nowait(self) -> Any:
+            return self.get(block=False)
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            return _Real().__reduce_ex__(protocol)  # which refuses
+
+    return SimpleQueue
+
+
 def _syncs(of: Any) -> _Syncs:
     found: _Syncs | None = of.__dict__.get(_KEY)
     if found is None:
@@ -64,14 +117,18 @@ def _get(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get(self: Any) -> Any:
         syncs, me = _syncs(self), model.me()
+        size = self._qsize()
         item = original(self)
         if syncs.any_order:  # which of them it was is not known
             for each in syncs.items:
                 model.acquire(me, each)
-            if not self._qsize():
+            if size == 1:
                 syncs.items.clear()
-        elif syncs.items:  # some may have been put before all this began
-            model.acquire(me, syncs.items.pop(-1 if syncs.last_first else 0))
+        else:
+            # Programs empty a queue by `queue.queue.clear()`; and some items may have been put before all this began.
+            del syncs.items[: max(0, len(syncs.items) - size)]
+            if syncs.items and (syncs.last_first or len(syncs.items) == size):
+                model.acquire(me, syncs.items.pop(-1 if syncs.last_first else 0))
         if syncs.room is not None:
             model.release(me, syncs.room, "get() from a queue", here())
         return item

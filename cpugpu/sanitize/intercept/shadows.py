@@ -41,12 +41,15 @@ class Shadows:
         storage: Storage | None
         if self._simulated and isinstance(tensor, SimTensor):
             raw = tensor._raw
-            storage = tensor._block.shadow or self.block(tensor._block)
+            storage = tensor._block.shadow
+            if storage is None or storage.keeper is not self:
+                storage = self.block(tensor._block)
         elif self._simulated and isinstance(tensor, PinnedTensor):
             raw = tensor._raw
             storage = tensor._memory.shadow
-            if storage is None:
+            if storage is None or storage.keeper is not self:
                 storage = tensor._memory.shadow = Storage(f"pinned memory {next(_numbers)}", host=True)
+                storage.keeper = self
         else:
             storage = self._plain(tensor, host=host)
             if storage is None:
@@ -59,6 +62,7 @@ class Shadows:
         model, memory = self._model, block.memory
         device = f"cuda:{block.index}"
         storage = Storage(f"tensor {next(_numbers)}", device=device, size=memory.size, address=id(memory))
+        storage.keeper = self
         block.shadow = storage
         block.freed = lambda: model.free(model.me(), storage, here())
         return storage

@@ -100,7 +100,7 @@ def _use_on(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def use_on(self: memory.Block, stream: StreamState) -> None:
         original(self, stream)
-        if self.shadow is not None:
+        if self.shadow is not None and self.shadow.keeper is watch.shadows:
             watch.model.record_stream(self.shadow, _actor(watch, stream))
 
     return use_on

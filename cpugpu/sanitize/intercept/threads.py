@@ -27,7 +27,7 @@ from cpugpu.sanitize.model import Model, Sync
 from cpugpu.sanitize.places import here
 
 #: Locks that are made here order what runs below the program.
-_OURS = ("cpugpu.device", "cpugpu.simulate", "cpugpu.sanitize", "cpugpu.debug", "logging")
+_OURS = ("cpugpu.device.", "cpugpu.simulate.", "cpugpu.sanitize.", "cpugpu.debug.", "logging.")
 _ACTOR = "_cpugpu_actor"
 
 
@@ -44,7 +44,7 @@ def patches(model: Model, watch: Watch) -> Iterator[Patch]:
     yield thread, "is_alive", _is_alive(model, thread.is_alive)
     yield threading.Event, "is_set", _is_set(model, threading.Event.is_set)
     yield threading.Event, "set", _set(model, threading.Event.set)
-    yield queue, "SimpleQueue", _simple_queue(model)
+    yield queue, "SimpleQueue", queues.simple_queue(model, _is_ours)
     yield from queues.patches(model)
     loop = asyncio.base_events.BaseEventLoop
     yield loop, "call_soon_threadsafe", _call_soon(model, loop.call_soon_threadsafe)
@@ -96,6 +96,9 @@ def _lock_maker(model: Model) -> Callable[[], Any]:
         def _at_fork_reinit(self) -> None:
             self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does
 
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            return self._lock.__reduce_ex__(protocol)  # which refuses
+
         acquire_lock, release_lock, locked_lock = acquire, release, locked
 
         def __repr__(self) -> str:
@@ -142,6 +145,9 @@ def _rlock_maker(model: Model) -> Callable[[], Any]:
             super()._acquire_restore(state)
             model.acquire(model.me(), self._sync)
 
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            return real().__reduce_ex__(protocol)  # which refuses
+
     def make(*args: Any, **kwargs: Any) -> Any:
         return real(*args, **kwargs) if _is_ours() else RLock(*args, **kwargs)
 
@@ -152,10 +158,10 @@ def _is_ours() -> bool:
     """Is it for a lock below the program: of the simulated device, or a queue's own, which `queues` stands for?"""
     frame = sys._getframe(2)  # noqa: SLF001
     if frame.f_globals.get("__name__") == "queue":
-        return True
+        return queues.stand_for(frame.f_locals.get("self"))
     while frame is not None and frame.f_globals.get("__name__") in ("threading", "queue"):
         frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None and str(frame.f_globals.get("__name__")).startswith(_OURS)
+    return frame is not None and f"{frame.f_globals.get('__name__')}.".startswith(_OURS)
 
 
 def _start(model: Model, original: Callable[..., None]) -> Callable[..., None]:
@@ -232,35 +238,6 @@ def _is_set(model: Model, original: Callable[..., bool]) -> Callable[..., bool]:
 
 def _sync_of(thing: Any) -> Sync:
     return thing.__dict__.setdefault("_cpugpu_sync", Sync("an event"))  # type: ignore[no-any-return]
-
-
-def _simple_queue(model: Model) -> type:
-    class SimpleQueue(queue.SimpleQueue):  # type: ignore[type-arg]
-        """`queue.SimpleQueue`, whose items know who has put them."""
-
-        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-            sync = Sync("an item of a queue")
-            model.release(model.me(), sync, place=here())
-            super().put((sync, item), block, timeout)
-
-        def put_nowait(self, item: Any) -> None:
-            self.put(item)
-
-        def get(self, block: bool = True, timeout: float | None = None) -> Any:
-            sync, item = super().get(block, timeout)
-            model.acquire(model.me(), sync)
-            return item
-
-        def get_nowait(self) -> Any:
-            return self.get(block=False)
-
-    def make() -> Any:
-        return _real_simple_queue() if _is_ours() else SimpleQueue()
-
-    return make  # type: ignore[return-value]
-
-
-_real_simple_queue: Any = queue.SimpleQueue
 
 
 def _call_soon(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:

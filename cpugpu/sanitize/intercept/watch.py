@@ -6,6 +6,7 @@ and events (`calls.py`) and of threads (`threads.py`) have in common.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,15 +18,14 @@ from cpugpu.sanitize import report
 from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.events import Event
 from cpugpu.sanitize.intercept.backend import Backend
-from cpugpu.sanitize.intercept.operations import effect_of, touched
+from cpugpu.sanitize.intercept.operations import effect_of, touched, waits_for
 from cpugpu.sanitize.intercept.shadows import Shadows
 from cpugpu.sanitize.model import Access, Model
 from cpugpu.sanitize.places import here
 from cpugpu.sanitize.traced import Traced
 
-_EVENT = "_cpugpu_event"
-#: What a graph was captured on, and what it does.
-_GRAPH, _ACCESSES = "_cpugpu_captured_on", "_cpugpu_accesses"
+#: What is noted at the program's objects is of one watch: they may live on into the next.
+_watches = itertools.count(1)
 
 
 class Call:
@@ -52,6 +52,9 @@ class Watch:
         self.model = model
         self.backend = backend
         self.shadows = Shadows(model, backend)
+        number = next(_watches)
+        self._of_event = f"_cpugpu_event_{number}"
+        self._of_graph = f"_cpugpu_captured_on_{number}", f"_cpugpu_accesses_{number}"
         self.over = False
         self.raises = False
         self.traced: Traced | None = None
@@ -104,13 +107,13 @@ class Watch:
 
     def event(self, event: Any) -> Event:
         """What the model has of one of torch's events."""
-        found: Event | None = event.__dict__.get(_EVENT)
+        found: Event | None = event.__dict__.get(self._of_event)
         if found is None:
             pointer = self.backend.pointer(event)
             made = self.pointers.get(pointer) or Event()
             if pointer and made.current is None:
                 self.model.recorded_before(made)
-            found = event.__dict__.setdefault(_EVENT, made)
+            found = event.__dict__.setdefault(self._of_event, made)
         return found
 
     def answered(self) -> None:
@@ -124,26 +127,27 @@ class Watch:
         if effect.view:
             return
         accesses: list[Access] = []
+        hosts: list[Access] = []
         index: int | None = None  # of the device
         for tensor, writes in touched(func, effect, args, kwargs, result):
             found = self.shadows.of(tensor)
             if found is not None:
-                accesses.append((*found, writes))
+                (hosts if found[0].host else accesses).append((*found, writes))
             if index is None and self.backend.is_on(tensor):
                 index = tensor.get_device()
         if index is None and effect.makes and not effect.fresh:  # `torch.empty`: only its result is on the device
             index = self._index_of(result)
+        if hosts:  # beside tensors on a device: a number or an index, which the host takes from there at once
+            self.model.host_access(self.model.me(), hosts, effect.name, here())
         if index is None:
-            if accesses:
-                self.model.host_access(self.model.me(), accesses, effect.name, here())
-                self.told()
+            self.told()
             return
         stream = self.current(index)
         if effect.makes:
             self._made(result, stream)
         if accesses:
             self._launch(stream, accesses, effect.name)
-        if effect.waits:
+        if effect.waits and waits_for(func, args, kwargs):
             self.model.synchronize_stream(self.model.me(), stream)
         self.told()
 
@@ -199,18 +203,18 @@ class Watch:
     def capture_begins(self, graph: Any, mode: str) -> None:
         """What is put on the current stream from now on goes into `graph`."""
         stream = self.current(self.backend.current_device())
-        graph.__dict__[_GRAPH] = stream
+        graph.__dict__[self._of_graph[0]] = stream
         self.model.capture_begin(self.model.me(), stream, mode)
 
     def capture_ends(self, graph: Any) -> None:
         """And is known now: what it does at each replay."""
-        stream: Actor = graph.__dict__[_GRAPH]
-        graph.__dict__[_ACCESSES] = self._captured.pop(stream.capture, [])
+        stream: Actor = graph.__dict__[self._of_graph[0]]
+        graph.__dict__[self._of_graph[1]] = self._captured.pop(stream.capture, [])
         self.model.capture_end(self.model.me(), stream, here())
 
     def replayed(self, graph: Any) -> None:
         """All of it, as one operation on the current stream."""
-        accesses = graph.__dict__.get(_ACCESSES)
+        accesses = graph.__dict__.get(self._of_graph[1])
         if accesses is None:
             self.model.blind_spot("the replay of a CUDA graph whose capture was not seen")
             return
