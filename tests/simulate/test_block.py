@@ -186,7 +186,7 @@ def test_a_function_taken_out_of_torch_before() -> None:
     with simulate(), pytest.raises(cpugpu.simulate.NotSimulated, match="taken out of torch before"):
         zeros(1, device="cuda")
     if not torch.cuda.is_available():
-        with pytest.raises((AssertionError, RuntimeError), match="not compiled with CUDA|no NVIDIA driver"):
+        with pytest.raises((AssertionError, RuntimeError), match=r"not compiled with CUDA|no NVIDIA driver"):
             zeros(1, device="cuda")
 
 
