@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Finding:
     fix: str
     count: int = 1
     notes: list[str] = field(default_factory=list)
+    by: int = field(default_factory=threading.get_ident, compare=False)  # the thread whose call has shown it
 
     @property
     def key(self) -> tuple[str, Place, Place]:

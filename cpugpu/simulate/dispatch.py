@@ -75,6 +75,11 @@ def run_with_pinned(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> A
     return writes[0] if len(writes) == 1 and isinstance(result, torch.Tensor) else result
 
 
+def _decompose(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """In inference mode what is made of other operators comes as a whole: some of these are views at times."""
+    return func.decompose(*args, **kwargs)
+
+
 def _view(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     call = Call(func, args, kwargs)
     result = func(*call.raw, **call.raw_kwargs)
@@ -334,8 +339,15 @@ def _make_room(tensor: SimTensor, size: Sequence[int]) -> None:
     tensor.data = new
 
 
+def is_composite(func: Any) -> bool:
+    """Is the operator made of others, that come here too?"""
+    return bool(_has_kernel(func.name(), "CompositeImplicitAutograd"))
+
+
 def _way_of(func: Any) -> Way:
     schema, tags = func._schema, func.tags
+    if is_composite(func):
+        return _decompose
     if func is _aten.copy_.default:
         return _copy
     if func.overloadpacket.__name__ in _RESHAPING:

@@ -109,7 +109,8 @@ class Memory:
         self.pool = pool
         self.size = size
         self.name = name
-        self.bytes = torch.full((size,), UNTOUCHED, dtype=torch.uint8, device="cpu")
+        with torch.inference_mode(False):  # a kernel's thread is not in the caller's mode
+            self.bytes = torch.full((size,), UNTOUCHED, dtype=torch.uint8, device="cpu")
         self._flat: dict[torch.dtype, torch.Tensor] = {}
         self._raw: dict[Layout, torch.Tensor] = {}
         self._targets: dict[Layout, torch.Tensor] = {}
@@ -125,10 +126,11 @@ class Memory:
         return found if found is not None else self._kept(self._targets, layout)
 
     def _kept(self, kept: dict[Layout, torch.Tensor], layout: Layout) -> torch.Tensor:
-        flat = self._flat.get(layout.dtype)
-        if flat is None:
-            flat = self._flat[layout.dtype] = self.bytes.view(layout.dtype)
-        found = flat.as_strided(layout.size, layout.stride)
+        with torch.inference_mode(False):
+            flat = self._flat.get(layout.dtype)
+            if flat is None:
+                flat = self._flat[layout.dtype] = self.bytes.view(layout.dtype)
+            found = flat.as_strided(layout.size, layout.stride)
         if len(kept) >= _LAYOUTS:
             kept.clear()
         kept[layout] = found

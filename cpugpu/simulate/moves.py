@@ -223,14 +223,23 @@ def _from_device(target: torch.Tensor, source: SimTensor, *, non_blocking: bool)
     runtime = source._runtime
     stream = runtime.current(source._block.index)
     if isinstance(target, PinnedTensor):
-        kernel = partial(target._raw.copy_, source._raw)
+        kernel = partial(_fill, target._raw, source._raw)
         if non_blocking:
             runtime.launch(stream, "copy to host", kernel, (source._block.memory,), (target._memory,))
         else:
             runtime.run(stream, "copy to host", kernel, (source._block.memory,), (target._memory,))
     else:
-        kernel = partial(target.detach().copy_, source._raw)
+        kernel = partial(_fill, target.detach(), source._raw)
         runtime.run(stream, "copy to host", kernel, (source._block.memory,))
+
+
+def _fill(host: torch.Tensor, values: torch.Tensor) -> None:
+    """What was made in inference mode can be written to in that mode only, which is a thread's own."""
+    if host.is_inference():
+        with torch.inference_mode():
+            host.copy_(values)
+    else:
+        host.copy_(values)
 
 
 def _between(target: SimTensor, source: SimTensor) -> None:

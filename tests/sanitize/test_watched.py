@@ -251,6 +251,47 @@ def test_raise_raises_in_the_thread() -> None:
     assert caught.value.rule == "race"
 
 
+def test_raise_raises_in_the_call_that_shows_it_and_once() -> None:
+    with simulate(), watching("raise") as session:
+        side = torch.cuda.Stream()
+        x = torch.ones(4, device="cuda")
+        y = torch.ones(4, device="cuda")
+        with pytest.raises(SanitizerError, match="race"), torch.cuda.stream(side):
+            torch.add(x, y)  # two races at once
+        torch.cuda.synchronize()
+        assert len(session.model.findings) == 2
+
+
+def test_what_another_thread_has_shown_is_not_raised_here() -> None:
+    shown, looked = threading.Event(), threading.Event()
+
+    def racy() -> None:
+        try:
+            side = torch.cuda.Stream()
+            with torch.cuda.stream(side):
+                tell(lambda: x + 1)
+        except SanitizerError as error:
+            raised.append(error.rule)
+
+    def tell(operation: Any) -> None:
+        """Between what shows a race and its being raised another thread makes a call."""
+        told, session.watch.told = session.watch.told, lambda: None  # type: ignore[method-assign]
+        operation()
+        session.watch.told = told  # type: ignore[method-assign]
+        shown.set()
+        looked.wait()
+        session.watch.told()
+
+    raised: list[Any] = []
+    with simulate(), watching("raise") as session:
+        x = torch.ones(4, device="cuda")
+        with in_thread(racy):
+            shown.wait()
+            torch.cuda.synchronize()
+            looked.set()
+    assert raised == ["race"]
+
+
 def test_what_is_suppressed_is_not_said(tmp_path: Path) -> None:
     file = tmp_path / "suppressions"
     file.write_text(f"# known\nrace:{__file__}:race\n")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 _aten: Any = torch.ops.aten
+_has_kernel: Any = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001
 
 #: Makes tensors and leaves their contents as they are.
 _EMPTY = {
@@ -27,17 +28,22 @@ _STATISTICS = frozenset((3, 4))
 class Effect:
     """What an operator does.
 
-    `view`: nothing. `makes`: new tensors; `fresh`: and fills them. `waits`: the host waits for the stream, for it
-    has to know the values; see `waits_for`. `trains`: its running statistics may be written too.
+    `whole`: it is made of others, which tell of themselves, and comes as a whole, as in inference mode. `view`:
+    nothing. `makes`: new tensors; `fresh`: and fills them. `waits`: the host waits for the stream, for it has to know
+    the values; see `waits_for`. `trains`: its running statistics may be written too.
     """
 
-    __slots__ = ("fresh", "makes", "name", "trains", "view", "waits", "writes")
+    __slots__ = ("fresh", "makes", "name", "trains", "view", "waits", "whole", "writes")
 
     def __init__(self, func: Any) -> None:
         schema = func._schema
         self.name: str = func.overloadpacket.__name__
+        self.whole = bool(_has_kernel(func.name(), "CompositeImplicitAutograd"))
         self.view = (
-            func.is_view or self.name in _METADATA or func in (_aten._unsafe_view.default, _aten.lift_fresh.default)  # noqa: SLF001
+            self.whole
+            or func.is_view
+            or self.name in _METADATA
+            or func in (_aten._unsafe_view.default, _aten.lift_fresh.default)  # noqa: SLF001
         )
         self.writes = frozenset(
             place

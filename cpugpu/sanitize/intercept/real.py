@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from cpugpu.patches import Patch
 from cpugpu.sanitize.intercept import stack
 from cpugpu.sanitize.intercept.hooks import Hooks
+from cpugpu.sanitize.intercept.operations import effect_of
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.places import here
 
@@ -50,6 +51,9 @@ class Mode(TorchDispatchMode):
         if watch.over or self.unseen:
             return func(*args, **kwargs)
         self.adopt()
+        if effect_of(func).whole:
+            with self:
+                return func.decompose(*args, **kwargs)
         result = func(*args, **kwargs)
         if self.passes and here() is None:  # no frame of the program's is below: it is a node of the backward pass
             self._recorded(args)

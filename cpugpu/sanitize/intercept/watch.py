@@ -77,8 +77,17 @@ class Watch:
         if self.traced is not None:
             self.traced.catch_up()
         if self.raises and self.model.findings.news:
-            finding = self.model.findings.news.popleft()
-            raise SanitizerError(report.one(finding), rule=finding.rule)
+            self._raise()
+
+    def _raise(self) -> None:
+        """The first finding of the calling thread's call; what else this call has shown is in the report."""
+        news, me = self.model.findings.news, threading.get_ident()
+        with self.model.lock:
+            mine = [finding for finding in news if finding.by == me]
+            for finding in mine:
+                news.remove(finding)
+        if mine:
+            raise SanitizerError(report.one(mine[0]), rule=mine[0].rule)
 
     def calling(self, event: Event | None = None) -> Call:
         """Around torch's own method: what C++ does in it is told of by whoever wraps it, and not seen by hooks."""
