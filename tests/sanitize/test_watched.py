@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import queue
 import subprocess
@@ -182,7 +183,34 @@ def by_event_loop() -> None:
     asyncio.run(main())
 
 
+def by_a_bare_thread() -> None:
+    slot: list[Any] = []
+    produce(lambda *each: slot.append(each))
+    ended = threading.Lock()
+    ended.acquire()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            consume(*slot[0])
+        except BaseException as error:
+            errors.append(error)
+        ended.release()
+
+    _thread.start_new_thread(work, ())
+    ended.acquire()
+    assert not errors
+
+
+def by_a_future_of_torch() -> None:
+    future: Any = torch.futures.Future()
+    with in_thread(lambda: produce(lambda *each: future.set_result(each))):
+        consume(*future.wait())
+
+
 HAND_OFFS = [
+    by_a_bare_thread,
+    by_a_future_of_torch,
     by_queue,
     by_simple_queue,
     by_event,

@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from cpugpu.patches import Patch
 from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.intercept import queues
@@ -42,6 +44,11 @@ def patches(model: Model, watch: Watch) -> Iterator[Patch]:
     yield thread, "_bootstrap_inner", _bootstrap(model, watch, thread._bootstrap_inner)  # type: ignore[attr-defined]  # noqa: SLF001
     yield thread, "join", _join(model, thread.join, thread.is_alive)
     yield thread, "is_alive", _is_alive(model, thread.is_alive)
+    yield _thread, "start_new_thread", _start_new(model, watch, _thread.start_new_thread)
+    future: Any = torch.futures.Future
+    yield future, "set_result", _set_result(model, future.set_result)
+    for name in ("wait", "value"):
+        yield future, name, _result(model, getattr(future, name))
     yield threading.Event, "is_set", _is_set(model, threading.Event.is_set)
     yield threading.Event, "set", _set(model, threading.Event.set)
     yield queue, "SimpleQueue", queues.simple_queue(model, _is_ours)
@@ -189,6 +196,27 @@ def _bootstrap(model: Model, watch: Watch, original: Callable[..., None]) -> Cal
     return bootstrap
 
 
+def _start_new(model: Model, watch: Watch, original: Callable[..., int]) -> Callable[..., int]:
+    """A thread without an object. `threading` has the function by a name of its own."""
+
+    @functools.wraps(original)
+    def start_new_thread(function: Callable[..., object], args: Any, kwargs: Any = None) -> int:
+        actor = model.thread("a thread of _thread's", model.me(), place=here())
+
+        @functools.wraps(function)
+        def run(*its: Any, **named: Any) -> None:
+            model.adopt(actor)
+            watch.enter_thread()
+            try:
+                function(*its, **named)
+            finally:
+                model.thread_ended(actor)
+
+        return original(run, args, kwargs or {})
+
+    return start_new_thread
+
+
 def _join(model: Model, original: Callable[..., None], alive: Callable[..., bool]) -> Callable[..., None]:
     @functools.wraps(original)
     def join(self: threading.Thread, timeout: float | None = None) -> None:
@@ -234,6 +262,26 @@ def _is_set(model: Model, original: Callable[..., bool]) -> Callable[..., bool]:
         return found
 
     return is_set
+
+
+def _set_result(model: Model, original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def set_result(self: Any, result: Any) -> None:
+        model.release(model.me(), _sync_of(self), "set_result() of a future", here())
+        original(self, result)
+
+    return set_result
+
+
+def _result(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def result(self: Any) -> Any:
+        try:
+            return original(self)
+        finally:
+            model.acquire(model.me(), _sync_of(self))
+
+    return result
 
 
 def _sync_of(thing: Any) -> Sync:
