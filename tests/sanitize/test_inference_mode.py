@@ -43,9 +43,10 @@ def brings_home(waits: bool) -> None:
     copy.tolist()
 
 
-@pytest.mark.parametrize(
-    ("program", "rule"), [(reshapes, "race"), (multiplies, "race"), (brings_home, "host-read-early")]
-)
+PROGRAMS = [(reshapes, "race"), (multiplies, "race"), (brings_home, "host-read-early")]
+
+
+@pytest.mark.parametrize(("program", "rule"), PROGRAMS)
 @pytest.mark.parametrize("waits", [True, False])
 def test_on_the_simulated_device(program: Callable[[bool], None], rule: str, waits: bool) -> None:
     with simulate(), watching() as session, torch.inference_mode():

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from cpugpu import CpuGpuEvent  # noqa: E402
 from cpugpu.sanitize.intercept import hooks  # noqa: E402
 from tests.sanitize.test_autograd import PROGRAMS, over_two_streams, rules_here  # noqa: E402
+from tests.sanitize.test_inference_mode import PROGRAMS as IN_INFERENCE_MODE  # noqa: E402
 from tests.threads import in_thread  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch.cuda.is_available() is False: no GPU here")
@@ -102,3 +103,10 @@ def test_our_own_event() -> None:
             (slot[0] + 1).tolist()
 
     assert rules_here(program) == set()
+
+
+@pytest.mark.parametrize(("program", "rule"), IN_INFERENCE_MODE)
+@pytest.mark.parametrize("waits", [True, False])
+def test_in_inference_mode(program: Callable[[bool], None], rule: str, waits: bool) -> None:
+    with torch.inference_mode():
+        assert rules_here(program, waits=waits) == (set() if waits else {rule})
