@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from typing import Any
 
 import torch
 
@@ -51,11 +52,22 @@ class Shadows:
                 storage = tensor._memory.shadow = Storage(f"pinned memory {next(_numbers)}", host=True)
                 storage.keeper = self
         else:
-            storage = self._plain(tensor, host=host)
-            if storage is None:
+            try:
+                untyped = tensor.untyped_storage()
+            except (NotImplementedError, RuntimeError):  # a sparse one, or a subclass without memory of its own
                 return None
-        bytes_ = _region(raw)
-        return None if bytes_ is None else (storage, bytes_)
+            storage = self._by_storage.get(untyped._cdata)  # noqa: SLF001 - the C++ object: Python's come and go
+            if storage is None:
+                storage = self._plain(tensor, untyped, host=host)
+                if storage is None:
+                    return None
+        if not raw.is_contiguous():
+            bytes_ = region(raw.storage_offset(), raw.shape, raw.stride(), raw.itemsize)  # type: ignore[arg-type]
+            return None if bytes_ is None else (storage, bytes_)
+        length, start = raw.nbytes, raw.storage_offset()
+        if start:
+            start *= raw.itemsize
+        return (storage, (start, start + length)) if length else None  # type: ignore[return-value]
 
     def block(self, block: Block) -> Storage:
         """That of a block of the simulated device, which has none yet."""
@@ -67,37 +79,22 @@ class Shadows:
         block.freed = lambda: model.free(model.me(), storage, here())
         return storage
 
-    def _plain(self, tensor: torch.Tensor, *, host: bool) -> Storage | None:
-        try:
-            untyped = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):  # a sparse one, or a subclass without memory of its own
+    def _plain(self, tensor: torch.Tensor, untyped: Any, *, host: bool) -> Storage | None:
+        on_host = not self._is_on(tensor)
+        if (on_host and not host) or tensor.device.type == "meta":
             return None
-        key = untyped._cdata  # noqa: SLF001 - the C++ object: Python objects of it come and go
-        found = self._by_storage.get(key)
-        if found is None and (host or self._is_on(tensor)) and tensor.device.type != "meta":
-            on_host = not self._is_on(tensor)
-            kind = "host memory" if on_host else "tensor"
-            found = self._by_storage[key] = Storage(
-                f"{kind} {next(_numbers)}",
-                host=on_host,
-                device="" if on_host else str(tensor.device),
-                size=untyped.nbytes(),
-                address=untyped.data_ptr(),
-            )
-            weakref.finalize(untyped, self._gone, key).atexit = False
+        key = untyped._cdata  # noqa: SLF001
+        found = self._by_storage[key] = Storage(
+            f"{'host memory' if on_host else 'tensor'} {next(_numbers)}",
+            host=on_host,
+            device="" if on_host else str(tensor.device),
+            size=untyped.nbytes(),
+            address=untyped.data_ptr(),
+        )
+        weakref.finalize(untyped, self._gone, key).atexit = False
         return found
 
     def _gone(self, key: int) -> None:
         storage = self._by_storage.pop(key, None)
         if storage is not None:
             self._model.free(self._model.me(), storage, here())
-
-
-def _region(tensor: torch.Tensor) -> Region | None:
-    if tensor.is_contiguous():
-        length = tensor.nbytes
-        start = int(tensor.storage_offset())
-        if start:
-            start *= tensor.itemsize
-        return (start, start + length) if length else None
-    return region(int(tensor.storage_offset()), tensor.shape, tensor.stride(), tensor.itemsize)

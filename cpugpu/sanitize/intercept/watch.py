@@ -138,11 +138,13 @@ class Watch:
         accesses: list[Access] = []
         hosts: list[Access] = []
         index: int | None = None  # of the device
+        shadow_of, is_on = self.shadows.of, self.backend.is_on
         for tensor, writes in touched(func, effect, args, kwargs, result):
-            found = self.shadows.of(tensor)
+            found = shadow_of(tensor)
             if found is not None:
-                (hosts if found[0].host else accesses).append((*found, writes))
-            if index is None and self.backend.is_on(tensor):
+                storage, bytes_ = found
+                (hosts if storage.host else accesses).append((storage, bytes_, writes))
+            if index is None and is_on(tensor):
                 index = tensor.get_device()
         if index is None and effect.makes and not effect.fresh:  # `torch.empty`: only its result is on the device
             index = self._index_of(result)
