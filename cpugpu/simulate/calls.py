@@ -5,6 +5,7 @@ An operation that is queued takes 50 µs or so, and this is run for each: one pa
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -168,6 +169,12 @@ def tensors(values: Any) -> list[torch.Tensor]:
         elif isinstance(value, list | tuple):
             found += tensors(value)
     return found
+
+
+@functools.cache
+def is_composite(func: Any) -> bool:
+    """Is the operator made of others? In inference mode it comes as a whole, elsewhere these come in its place."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))  # noqa: SLF001
 
 
 def is_written(argument: Any) -> bool:

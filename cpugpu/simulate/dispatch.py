@@ -22,7 +22,7 @@ import torch
 
 from cpugpu.device.simulated.graph import Renewed
 from cpugpu.simulate import backward, moves
-from cpugpu.simulate.calls import Call, Way, is_written, on_host, returned, tensors, written
+from cpugpu.simulate.calls import Call, Way, is_composite, is_written, on_host, returned, tensors, written
 from cpugpu.simulate.memory import layout, layout_of
 from cpugpu.simulate.pinned import PinnedTensor, pinned
 from cpugpu.simulate.runtime import Runtime
@@ -61,6 +61,8 @@ def run_with_pinned(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> A
     """`__torch_dispatch__` of `PinnedTensor`: on the host, unless a tensor on a device takes part."""
     if func is _aten.copy_.default and isinstance(args[1], SimTensor):
         return _copy(func, args, kwargs)
+    if is_composite(func):
+        return _decompose(func, args, kwargs)
     found = tensors((*args, *kwargs.values()))
     if any(isinstance(each, SimTensor) for each in found):
         return run(None, func, (), args, kwargs)
@@ -337,11 +339,6 @@ def _make_room(tensor: SimTensor, size: Sequence[int]) -> None:
     if old.numel():
         moves.copy(new, tensor, non_blocking=True)
     tensor.data = new
-
-
-def is_composite(func: Any) -> bool:
-    """Is the operator made of others, that come here too?"""
-    return bool(_has_kernel(func.name(), "CompositeImplicitAutograd"))
 
 
 def _way_of(func: Any) -> Way:

@@ -89,3 +89,10 @@ def test_a_graph() -> None:
         static.copy_(torch.arange(4.0))
         graph.replay()
         assert result.tolist() == [0, 2, 4, 6]
+
+
+def test_a_view_of_pinned_memory_is_pinned_and_a_copy_is_not() -> None:
+    with simulate(), torch.inference_mode():
+        host = torch.zeros(2, 3).pin_memory()
+        assert host.reshape(6).is_pinned()
+        assert not host.t().contiguous().is_pinned()

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from cpugpu.simulate.calls import is_composite
+
 _aten: Any = torch.ops.aten
-_has_kernel: Any = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001
 
 #: Makes tensors and leaves their contents as they are.
 _EMPTY = {
@@ -38,7 +39,7 @@ class Effect:
     def __init__(self, func: Any) -> None:
         schema = func._schema
         self.name: str = func.overloadpacket.__name__
-        self.whole = bool(_has_kernel(func.name(), "CompositeImplicitAutograd"))
+        self.whole = is_composite(func)
         self.view = (
             self.whole
             or func.is_view
