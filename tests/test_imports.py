@@ -30,7 +30,7 @@ ROOMS = [
     {"event"},
     {"gate"},
     {"device"},
-    {"rig", "errors", "settings", "stacks", "patches"},
+    {"rig", "errors", "settings", "stacks", "deaths", "patches"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: rig.py describes scenarios; no level below may need it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from cpugpu.deaths import describe, when_it_dies
 from cpugpu.stacks import current_frames
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 RING = 1024
 #: Of threads that have ended, so many rings are kept, the newest ones.
 DEAD_RINGS = 64
-_LONGEST = 200
 
 
 class Kind(str, enum.Enum):
@@ -174,15 +173,6 @@ def alive(thread: Any) -> bool:
     if isinstance(thread, threading.Thread):
         return thread.ident is None or thread is threading.main_thread() or thread.is_alive()
     return bool(thread.is_alive())
-
-
-def describe(exception: BaseException) -> str:
-    """What `exception` is, on one line of bounded length, whatever its class does."""
-    try:
-        text = " ".join(repr(exception).split())
-    except Exception:
-        text = type(exception).__name__
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _here() -> str:
@@ -383,28 +373,12 @@ class Journal:
                 self._rings.remove(ring)
             ring = Ring(thread, self._size, tracing=self.tracing)
             self._rings.append(ring)
-        _note_death(thread, ring)
+
+        def died(error: BaseException) -> None:
+            ring.death = describe(error)
+
+        when_it_dies(thread, died)
         return ring
-
-
-def _note_death(thread: threading.Thread, ring: Ring) -> None:
-    """Have an exception that nobody catches noted in the thread's ring, on its way to `threading.excepthook`.
-
-    This wraps what this one thread object calls at its end, an attribute of CPython's `Thread` (3.8 to 3.14);
-    `threading.excepthook` belongs to everybody and is left alone. Where the attribute is missing nothing is noted.
-    """
-    hook = getattr(thread, "_invoke_excepthook", None)
-    if not callable(hook) or isinstance(thread, threading._DummyThread):  # noqa: SLF001
-        return
-
-    def invoke(dying: threading.Thread) -> None:
-        exception = sys.exc_info()[1]
-        if exception is not None:
-            ring.death = describe(exception)
-        del exception
-        hook(dying)
-
-    thread._invoke_excepthook = invoke  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 #: The journal of this process.

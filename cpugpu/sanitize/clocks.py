@@ -15,7 +15,7 @@ all of the old one. Otherwise an ended thread keeps its entry. Streams are few, 
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 #: How much an actor knows of each, by number.
@@ -27,6 +27,14 @@ _LOOKED_AT = 16
 _numbers = itertools.count(1)
 
 
+class Starter(NamedTuple):
+    """Who has started a thread: its name, its device at that time, and where."""
+
+    name: str
+    device: str
+    place: Any
+
+
 class Actor:
     """A CPU thread or a stream.
 
@@ -34,11 +42,14 @@ class Actor:
     `peers` are the streams that CUDA orders with this one unasked: the legacy default stream and the blocking ones.
     `released` means that others may know of all up to here. `version` changes when the clock does. `heard` holds the
     versions of others that it has joined.
+
+    Of a thread only: `starter`, if that was on another device and this thread has not chosen one; `work`, what it does
+    now, and `asks`, what it waits for or has waited for in vain, are those of `feeds`.
     """
 
     __slots__ = (
-        *("capture", "clock", "device", "handle", "heard", "name", "number", "peers", "released", "signal"),
-        *("snapshot", "snapshot_version", "version", "__weakref__"),
+        *("asks", "capture", "clock", "device", "handle", "heard", "name", "number", "peers", "released", "signal"),
+        *("snapshot", "snapshot_version", "starter", "version", "work", "__weakref__"),
     )
 
     def __init__(self, number: int, name: str, device: str = "", handle: int | None = None, base: int = 0) -> None:
@@ -55,6 +66,9 @@ class Actor:
         self.signal: Any = None  # what a thread has given away since its latest launch
         self.snapshot: Clock = {}
         self.snapshot_version = 0
+        self.starter: Starter | None = None
+        self.work: Any = None
+        self.asks: Any = None
 
     @property
     def is_stream(self) -> bool:

@@ -9,21 +9,26 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 import cpugpu.sanitize.race_rules
-import cpugpu.sanitize.rules  # noqa: F401 - these two register their rules
+import cpugpu.sanitize.rules
+import cpugpu.sanitize.thread_rules  # noqa: F401 - these three register their rules
 from cpugpu.sanitize.clocks import Actors
-from cpugpu.sanitize.events import Call
+from cpugpu.sanitize.events import Call, Kind
 from cpugpu.sanitize.findings import Finding, Findings, Side
 from cpugpu.sanitize.memory import Race, Storage, Ticket
-from cpugpu.sanitize.places import place_of
+from cpugpu.sanitize.places import Place, RawPlace, place_of
 from cpugpu.sanitize.race_rules import side_of
 from cpugpu.sanitize.registry import (
     Broken,
     Launch,
     Reuse,
-    broken_by_call,
-    broken_by_fork,
-    broken_by_race,
-    broken_by_reuse,
+    Unanswered,
+    Unplaced,
+    calls,
+    launches,
+    placings,
+    races,
+    reuses,
+    takings,
 )
 
 P = ParamSpec("P")
@@ -54,13 +59,13 @@ class Core:
         """Check a call on an event."""
         if call.is_steady:
             return
-        for name, broken in broken_by_call(call):
+        for name, broken in calls.broken(call.kind, call):
             self._add(name, call.event.name, call.side, broken)
 
-    def found_races(self, races: list[Race]) -> None:
+    def found_races(self, found: list[Race]) -> None:
         """Report them."""
-        for race in races:
-            name, broken = broken_by_race(race)
+        for race in found:
+            name, broken = races.broken(Kind.RACE, race)[0]
             first, last = race.bytes
             subject = f"{race.storage.name}, bytes {first} to {last}"
             finding = self._add(name, subject, side_of(race.later, race.later_writes, race), broken)
@@ -75,15 +80,25 @@ class Core:
             if freed.reported or actor.knows(freed.access[0], freed.access[1]):
                 continue
             freed.reported = True
-            for name, broken in broken_by_reuse(Reuse(freed, storage, ticket)):
+            for name, broken in reuses.broken(Kind.REUSE, Reuse(freed, storage, ticket)):
                 side = Side(f"{what} uses {storage.name}", place_of(place), thread.name, actor.name)
                 self._add(name, freed.storage, side, broken)
 
     def found_launch(self, launch: Launch) -> None:
         """Check a launch in a forked child."""
         side = Side(launch.what, place_of(launch.place), launch.thread.name, launch.stream.name)
-        for name, broken in broken_by_fork(launch):
+        for name, broken in launches.broken(Kind.LAUNCH, launch):
             self._add(name, launch.stream.name, side, broken)
+
+    def found_placing(self, made: Unplaced, place: RawPlace | Place | None) -> None:
+        """Check what a thread makes on its current device."""
+        for name, broken in placings.broken(Kind.PLACE, made):
+            self._add(name, made.device, Side("use of the current device", place_of(place), made.thread.name), broken)
+
+    def found_taking(self, taking: Unanswered, place: RawPlace | Place | None) -> None:
+        """Check a wait at a queue that was in vain."""
+        for name, broken in takings.broken(Kind.TAKE, taking):
+            self._add(name, "a queue", Side("get() from a queue", place_of(place), taking.thread.name), broken)
 
     def _add(self, rule: str, subject: str, first: Side, broken: Broken) -> Finding:
         return self.findings.add(Finding(rule, subject, first, broken.other, broken.missing, broken.fix))

@@ -37,6 +37,8 @@ class Kind(str, enum.Enum):
     LAUNCH = "launch"
     RACE = "race"
     REUSE = "reuse"
+    PLACE = "choice of a device"
+    TAKE = "get from a queue"
 
 
 @dataclass(frozen=True)

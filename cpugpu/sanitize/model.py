@@ -35,10 +35,11 @@ from cpugpu.sanitize.clocks import Actor, Clock, hear, join, snapshot, tick
 from cpugpu.sanitize.core import answer, entry
 from cpugpu.sanitize.event_calls import Capture, EventCalls
 from cpugpu.sanitize.events import Call, Event, Kind, Signal
+from cpugpu.sanitize.feed_calls import FeedCalls
 from cpugpu.sanitize.findings import Finding
 from cpugpu.sanitize.memory import Storage, Ticket
 from cpugpu.sanitize.places import Place, RawPlace
-from cpugpu.sanitize.registry import Launch
+from cpugpu.sanitize.registry import Launch, Unplaced
 from cpugpu.sanitize.strides import Region
 
 _Where = RawPlace | Place | None
@@ -61,7 +62,7 @@ class Sync:
         self.known_to: Actor | None = None  # one that knows all of `clock`
 
 
-class Model(EventCalls):
+class Model(EventCalls, FeedCalls):
     """The whole state. `findings` are what was found, `blind_spots` what was met that cannot be seen."""
 
     def __init__(self, is_suppressed: Callable[[Finding], bool] | None = None) -> None:
@@ -99,7 +100,7 @@ class Model(EventCalls):
 
     @entry
     def thread_ended(self, thread: Actor) -> None:
-        """It will do nothing more."""
+        """It will do nothing more. After its `work_ended`."""
         self.actors.ended(thread)
 
     @entry
@@ -251,6 +252,12 @@ class Model(EventCalls):
     # The rest
 
     @entry
+    def unplaced(self, thread: Actor, device: str, place: _Where = None) -> None:
+        """`thread` makes something on `device`, the one that it is on, and names none."""
+        if thread.starter is not None:
+            self.found_placing(Unplaced(thread, device, thread.starter), place)
+
+    @entry
     def blind_spot(self, what: str) -> None:
         """The program has met something whose effects cannot be seen: a graph's replay, a raw kernel, NCCL."""
         self.blind_spots[what] += 1
@@ -266,6 +273,8 @@ class Model(EventCalls):
         self.captures.clear()
         self.findings.clear()
         self.blind_spots.clear()
+        for thread in self.actors.threads:
+            thread.asks = None
         if self.actors.streams:
             self._forked = Capture(None, forked=True)
             for stream in self.actors.streams.values():

@@ -82,6 +82,18 @@ def here(depth: int = 1) -> RawPlace | None:
     return handler
 
 
+def raised_at(error: BaseException) -> RawPlace | None:
+    """The innermost line of the program that an exception has come through."""
+    found: RawPlace | None = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if not _is_foreign(code.co_filename):
+            found = code, traceback.tb_lasti
+        traceback = traceback.tb_next
+    return found
+
+
 def place_of(raw: RawPlace | Place | None) -> Place:
     """With its line."""
     if raw is None:

@@ -6,7 +6,7 @@ from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.findings import Side
 from cpugpu.sanitize.memory import Race, Ticket
 from cpugpu.sanitize.places import place_of
-from cpugpu.sanitize.registry import Broken, race_rule
+from cpugpu.sanitize.registry import Broken, races
 
 
 def side_of(ticket: Ticket, writes: bool, race: Race) -> Side:
@@ -47,7 +47,7 @@ def _order(earlier: Actor, later: Actor, thread: Actor) -> str:
     return f"let thread {thread.name} know of {earlier.name}'s access before it: a lock, a queue, or a join"
 
 
-@race_rule("host-read-early", hazards=[15, 16])
+@races.rule("host-read-early", hazards=[15, 16])
 def host_read_early(race: Race) -> Broken | None:
     """The host reads what a stream writes only after it has synchronized with that stream.
 
@@ -66,7 +66,7 @@ def host_read_early(race: Race) -> Broken | None:
     )
 
 
-@race_rule("host-write-early", hazards=[17])
+@races.rule("host-write-early", hazards=[17])
 def host_write_early(race: Race) -> Broken | None:
     """The host does not overwrite what a stream has still to read or to write.
 
@@ -83,7 +83,7 @@ def host_write_early(race: Race) -> Broken | None:
     )
 
 
-@race_rule("race", hazards=[7, 8, 19, 20])
+@races.rule("race", hazards=[7, 8, 19, 20])
 def unordered(race: Race) -> Broken | None:
     """Two accesses to the same bytes, one of them a write, are ordered by something other than luck.
 

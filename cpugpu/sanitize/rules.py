@@ -5,12 +5,12 @@ from __future__ import annotations
 from cpugpu.sanitize.events import Call, Kind, Version
 from cpugpu.sanitize.findings import Side
 from cpugpu.sanitize.places import place_of
-from cpugpu.sanitize.registry import Broken, Launch, Reuse, call_rule, fork_rule, reuse_rule
+from cpugpu.sanitize.registry import Broken, Launch, Reuse, calls, launches, reuses
 
 _WAITS = (Kind.WAIT, Kind.SYNCHRONIZE, Kind.QUERY)
 
 
-@call_rule("unrecorded-wait", hazards=[1], on=[Kind.WAIT])
+@calls.rule("unrecorded-wait", hazards=[1], on=[Kind.WAIT])
 def unrecorded_wait(call: Call) -> Broken | None:
     """A stream's wait needs a record that came before it. On an event that nobody has recorded it is a silent no-op.
 
@@ -19,13 +19,13 @@ def unrecorded_wait(call: Call) -> Broken | None:
     return _unrecorded(call, "the wait is a no-op")
 
 
-@call_rule("unrecorded-synchronize", hazards=[2], on=[Kind.SYNCHRONIZE])
+@calls.rule("unrecorded-synchronize", hazards=[2], on=[Kind.SYNCHRONIZE])
 def unrecorded_synchronize(call: Call) -> Broken | None:
     """To synchronize with an event that nobody has recorded returns at once: it stands for an empty set of work."""
     return _unrecorded(call, "it returns at once")
 
 
-@call_rule("unrecorded-query", hazards=[2], on=[Kind.QUERY])
+@calls.rule("unrecorded-query", hazards=[2], on=[Kind.QUERY])
 def unrecorded_query(call: Call) -> Broken | None:
     """An event that nobody has recorded says that it is done: `query()` is True. A poll for it ends too early."""
     return _unrecorded(call, "it is True")
@@ -68,7 +68,7 @@ def _is_signalled_early(call: Call) -> bool:
     )  # fmt: skip
 
 
-@call_rule("flag-before-record", hazards=[1, 34], on=_WAITS)
+@calls.rule("flag-before-record", hazards=[1, 34], on=_WAITS)
 def flag_before_record(call: Call) -> Broken | None:
     """What tells a consumer to go on is set after the record, not before it.
 
@@ -88,7 +88,7 @@ def flag_before_record(call: Call) -> Broken | None:
     )
 
 
-@call_rule("wait-not-ordered-after-record", hazards=[1, 6], on=_WAITS)
+@calls.rule("wait-not-ordered-after-record", hazards=[1, 6], on=_WAITS)
 def wait_not_ordered_after_record(call: Call) -> Broken | None:
     """A wait comes after its record by an edge between the two threads, not by luck.
 
@@ -111,7 +111,7 @@ def wait_not_ordered_after_record(call: Call) -> Broken | None:
     )
 
 
-@call_rule("record-over-unconsumed", hazards=[5, 6], on=[*_WAITS, Kind.RECORD])
+@calls.rule("record-over-unconsumed", hazards=[5, 6], on=[*_WAITS, Kind.RECORD])
 def record_over_unconsumed(call: Call) -> Broken | None:
     """A record overwrites the one before. Who still waits for that one has to have waited by then.
 
@@ -145,7 +145,7 @@ def record_over_unconsumed(call: Call) -> Broken | None:
     return None
 
 
-@call_rule("device-mismatch", hazards=[12], on=[Kind.RECORD])
+@calls.rule("device-mismatch", hazards=[12], on=[Kind.RECORD])
 def device_mismatch(call: Call) -> Broken | None:
     """An event belongs to the device of its first record. Streams of other devices may wait for it, not record it."""
     stream = call.stream
@@ -158,7 +158,7 @@ def device_mismatch(call: Call) -> Broken | None:
     )
 
 
-@call_rule("captured-event-outside", hazards=[28, 29], on=_WAITS)
+@calls.rule("captured-event-outside", hazards=[28, 29], on=_WAITS)
 def captured_event_outside(call: Call) -> Broken | None:
     """What was recorded into a graph did not happen: outside of the capture there is nothing to wait for.
 
@@ -177,7 +177,7 @@ def captured_event_outside(call: Call) -> Broken | None:
     )
 
 
-@call_rule("uncaptured-event-inside", hazards=[29], on=[Kind.WAIT])
+@calls.rule("uncaptured-event-inside", hazards=[29], on=[Kind.WAIT])
 def uncaptured_event_inside(call: Call) -> Broken | None:
     """A captured stream cannot wait for work outside of its graph: cudaErrorStreamCaptureIsolation."""
     version, stream = call.version, call.stream
@@ -190,7 +190,7 @@ def uncaptured_event_inside(call: Call) -> Broken | None:
     )
 
 
-@call_rule("wait-during-capture", hazards=[28], on=[Kind.SYNCHRONIZE, Kind.QUERY, Kind.DRAIN])
+@calls.rule("wait-during-capture", hazards=[28], on=[Kind.SYNCHRONIZE, Kind.QUERY, Kind.DRAIN])
 def wait_during_capture(call: Call) -> Broken | None:
     """While a thread captures in the global mode no thread may query or synchronize: it breaks the capture."""
     if not call.capturing:
@@ -202,7 +202,7 @@ def wait_during_capture(call: Call) -> Broken | None:
     )
 
 
-@call_rule("unjoined-capture", hazards=[30], on=[Kind.END_CAPTURE])
+@calls.rule("unjoined-capture", hazards=[30], on=[Kind.END_CAPTURE])
 def unjoined_capture(call: Call) -> Broken | None:
     """A stream that has come into a capture is waited for before the capture ends: cudaErrorStreamCaptureUnjoined."""
     return Broken(
@@ -213,7 +213,7 @@ def unjoined_capture(call: Call) -> Broken | None:
     )
 
 
-@call_rule("event-destroyed-early", hazards=[23, 24], on=[Kind.DESTROY])
+@calls.rule("event-destroyed-early", hazards=[23, 24], on=[Kind.DESTROY])
 def event_destroyed_early(call: Call) -> Broken | None:
     """An event whose handle went to another process lives until that one has opened it.
 
@@ -229,7 +229,7 @@ def event_destroyed_early(call: Call) -> Broken | None:
     )
 
 
-@call_rule("used-after-destroy", hazards=[24], on=[*_WAITS, Kind.RECORD])
+@calls.rule("used-after-destroy", hazards=[24], on=[*_WAITS, Kind.RECORD])
 def used_after_destroy(call: Call) -> Broken | None:
     """An event is not used after its end."""
     destroyed = call.event.destroyed
@@ -242,7 +242,7 @@ def used_after_destroy(call: Call) -> Broken | None:
     )
 
 
-@reuse_rule("foreign-use", hazards=[21, 22])
+@reuses.rule("foreign-use", hazards=[21, 22])
 def foreign_use(reuse: Reuse) -> Broken | None:
     """A tensor that another stream uses is not freed before that stream is done, or `record_stream` tells of it.
 
@@ -270,7 +270,7 @@ def foreign_use(reuse: Reuse) -> Broken | None:
     )
 
 
-@fork_rule("used-after-fork", hazards=[47])
+@launches.rule("used-after-fork", hazards=[47])
 def used_after_fork(launch: Launch) -> Broken | None:
     """A device that a process has used is not used by a child that was forked from it."""
     return Broken(

@@ -11,7 +11,18 @@ from typing import Literal
 from cpugpu.patches import Patches
 from cpugpu.sanitize import report, suppress, traced
 from cpugpu.sanitize.findings import Finding
-from cpugpu.sanitize.intercept import blind, calls, csan, forked, hand_offs, processes, real, simulated, threads
+from cpugpu.sanitize.intercept import (
+    blind,
+    calls,
+    csan,
+    devices,
+    forked,
+    hand_offs,
+    processes,
+    real,
+    simulated,
+    threads,
+)
 from cpugpu.sanitize.intercept.backend import backend
 from cpugpu.sanitize.intercept.imports import WhenImported
 from cpugpu.sanitize.intercept.watch import Watch
@@ -37,7 +48,7 @@ class Session:
         self.model.me()
         self.watch.traced = traced.begin(self.model.findings)
         places = [*threads.patches(self.model, self.watch), *calls.patches(self.watch), *blind.patches(self.watch)]
-        places += hand_offs.patches(self.model)
+        places += [*hand_offs.patches(self.model), *devices.patches(self.watch)]
         if simulation.current() is not None:
             places += simulated.patches(self.watch)
         else:
@@ -51,6 +62,7 @@ class Session:
     def forked(self) -> None:
         """Called in a forked child, which is watched too: it is not to use the device."""
         self.model.forked()
+        self.watch.backend.several = False
         self._patches.apply(forked.patches(self.watch))
         if self._modes is not None:
             forked.Mode(self.watch).__enter__()  # type: ignore[no-untyped-call]

@@ -66,7 +66,7 @@ def _make(name: str, original: Callable[..., Any], device: Any, args: tuple[Any,
     wants_grad = kwargs.pop("requires_grad", False) if name != "asarray" else False
     pin = kwargs.pop("pin_memory", False)
     kwargs.pop("device", None)
-    place = moves.device_of(device) if device is not None else torch.device("cpu")
+    place = moves.device_for(device) if device is not None else torch.device("cpu")
     if place.type == "cuda" and pin:
         raise RuntimeError("Only dense CPU tensors can be pinned")
     runtime = session.runtime()

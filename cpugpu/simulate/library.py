@@ -19,7 +19,7 @@ def load(original: Callable[..., Any]) -> Callable[..., Any]:
     def double(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(map_location, str | torch.device) or torch.device(map_location).type != "cuda":
             return original(f, map_location, *args, **kwargs)
-        return _moved(original(f, "cpu", *args, **kwargs), moves.device_of(map_location))
+        return _moved(original(f, "cpu", *args, **kwargs), moves.device_for(map_location))
 
     return double
 

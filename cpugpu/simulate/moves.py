@@ -42,6 +42,11 @@ def device_of(device: Any) -> torch.device:
     return found
 
 
+def device_for(device: Any) -> torch.device:
+    """The same, for something new: a tensor, a stream."""
+    return device_of(device)
+
+
 def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """`Tensor.to`, for any tensor."""
     copy = kwargs.pop("copy", False)
@@ -56,7 +61,7 @@ def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             " within the simulate() block"
         )
     if device.type == "cuda":
-        device = device_of(device)
+        device = device_for(device)
     if device == tensor.device or "cuda" not in (device.type, tensor.device.type):
         options: dict[str, Any] = {} if memory_format is None else {"memory_format": memory_format}
         if device != tensor.device:

@@ -119,7 +119,7 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
 def _cuda(
     self: torch.Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = torch.preserve_format
 ) -> torch.Tensor:
-    return moves.to(self, moves.device_of(device), non_blocking=non_blocking, memory_format=memory_format)
+    return moves.to(self, moves.device_for(device), non_blocking=non_blocking, memory_format=memory_format)
 
 
 def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa: ARG001

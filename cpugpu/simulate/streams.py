@@ -11,7 +11,7 @@ import torch
 from cpugpu.device.simulated.model import PRIORITIES, StreamState
 from cpugpu.device.simulated.objects import SimEvent, SimStream
 from cpugpu.errors import NotSimulated, SimulationOver
-from cpugpu.simulate import backward, session
+from cpugpu.simulate import backward, moves, session
 from cpugpu.simulate.moves import device_of
 
 #: The handles that CUDA gives a meaning (driver_types.h): the legacy default stream, and a default stream a thread.
@@ -53,7 +53,7 @@ class Stream(SimStream):
         if isinstance(device, SimStream):
             super().__init__(simulator, device.state)
             return
-        found = device_of(device)
+        found = moves.device_for(device)
         if found.type != "cuda":
             raise NotSimulated(f"a stream of {found}: only CUDA devices are simulated")
         super().__init__(simulator, simulator.stream(found.index, priority=_clamped(priority)).state)

@@ -57,7 +57,7 @@ def subjects() -> Iterator[Subject]:
             snippet.name,
             lambda fixed, snippet=snippet: snippet.function(fixed, snippet.rounds),  # type: ignore[misc]
             devices=snippet.devices,
-            why_not=snippet.not_sanitized or lucky,
+            why_not=lucky,
         )
 
 

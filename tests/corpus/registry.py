@@ -34,8 +34,6 @@ class Snippet:
     options: dict[str, object] = field(default_factory=dict)
     #: What the explorer finds: a wrong outcome, or a deadlock.
     explored_as: str = "outcome"
-    #: Why the sanitizer says nothing; empty if it does.
-    not_sanitized: str = ""
 
     @property
     def name(self) -> str:
@@ -59,7 +57,6 @@ def snippet(
     graphs: bool = False,
     options: dict[str, object] | None = None,
     explored_as: str = "outcome",
-    not_sanitized: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function as a snippet."""
 
@@ -75,7 +72,6 @@ def snippet(
                 graphs,
                 options or {},
                 explored_as,
-                not_sanitized,
             )
         )
         return function

@@ -45,12 +45,7 @@ def received_before_the_copy_is_done(fixed: bool, rounds: int) -> bool:
 
 
 @snippet(
-    *("pt#58626", "sgl#5778", "facebookresearch/fairseq#3560"),
-    hazards=(11,),
-    rounds=1,
-    explored_rounds=1,
-    devices=2,
-    not_sanitized="nothing is unordered: all of it happens on a device that may well be the right one",
+    *("pt#58626", "sgl#5778", "facebookresearch/fairseq#3560"), hazards=(11,), rounds=1, explored_rounds=1, devices=2
 )
 def thread_on_the_first_device(fixed: bool, rounds: int) -> bool:
     """The current device is a thread's own too: a worker that does not set it puts everything on the first one."""

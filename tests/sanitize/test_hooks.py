@@ -223,7 +223,7 @@ def test_streams_are_made_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch, "Event", CEvent)
     monkeypatch.setattr(torch, "Stream", CStream)
     monkeypatch.setattr(CStream, "__new__", new)
-    backend = OnDeviceZero("cuda", SimpleNamespace(Stream=Stream))
+    backend = OnDeviceZero("cuda", SimpleNamespace(Stream=Stream, device_count=lambda: 1))
     patches = Patches()
     patches.apply(list(generic.patches(Watch(Model(), backend), calls.event_calls, calls.stream_calls)))
     Stream(stream_id=1)

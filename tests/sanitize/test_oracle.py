@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cpugpu.sanitize import Event, Model, Place, Storage, Sync
 from cpugpu.sanitize.events import Call
 from cpugpu.sanitize.memory import Race
-from cpugpu.sanitize.registry import broken_by_call
+from cpugpu.sanitize.registry import calls
 from cpugpu.sanitize.strides import Strided
 from tests.sanitize import oracle
 from tests.sanitize.oracle import EVENTS, NAMES, REGIONS, STORAGES, STREAMS, SYNCS, THREADS, Op, Oracle
@@ -33,7 +33,7 @@ class Watched(Model):
 
     def found_call(self, call: Call) -> None:
         if call.is_steady:
-            assert broken_by_call(call) == []
+            assert calls.broken(call.kind, call) == []
         super().found_call(call)
 
     def found_races(self, races: list[Race]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ class Event:
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    watch, patches = Watch(Model(), Backend("cuda", SimpleNamespace())), Patches()
+    watch, patches = Watch(Model(), Backend("cuda", SimpleNamespace(device_count=lambda: 1))), Patches()
     before = dict(vars(Event)), dict(vars(multiprocessing.connection.Connection.__mro__[1]))
     patches.apply([*processes.patches(watch, Event), *blind.patches(watch)])
     yield watch
@@ -73,12 +74,13 @@ def by_its_end() -> None:
 
 
 def by_a_collective() -> None:
-    store = torch.distributed.HashStore()
+    hook, store = sys.excepthook, torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         torch.distributed.all_reduce(torch.zeros(1))
     finally:
         torch.distributed.destroy_process_group()
+        sys.excepthook = hook  # which torch has replaced
 
 
 @pytest.mark.parametrize("answer", [from_a_pipe, from_a_queue, from_a_flag, by_its_end, by_a_collective])

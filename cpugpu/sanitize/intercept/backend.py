@@ -19,7 +19,7 @@ _POINTERS = ("cuda_event", "sycl_event", "event_id")
 
 
 class Backend:
-    """`name` is the type of its devices; `is_on` says whether a tensor is on one."""
+    """`name`: the type of its devices; `several`: there is more than one; `is_on`: is a tensor on one?"""
 
     def __init__(self, name: str, module: ModuleType | Any) -> None:
         self.name = name
@@ -28,6 +28,7 @@ class Backend:
         #: Gives the handle of the calling thread's current stream of a device without making an object of it.
         self.raw: Callable[[int], int] | None = None
         self.simulated = simulation.current() is not None
+        self.several = module.device_count() > 1
         if not self.simulated:
             self.raw = getattr(torch._C, f"_{name}_getCurrentRawStream", None)  # noqa: SLF001 - inductor uses it too
 
@@ -36,8 +37,12 @@ class Backend:
         return f"{self.name}:{index}"
 
     def current_device(self) -> int:
-        """The calling thread's."""
+        """The calling thread's. The device's driver is initialised if it was not."""
         return int(self.module.current_device())
+
+    def has_begun(self) -> bool:
+        """Was the driver initialised? Before, every thread is on the first device."""
+        return bool(self.module.is_initialized())
 
     def handle(self, stream: Any) -> int:
         """What stands for a stream: the pointer that C++ has. 0 for a legacy default stream."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from cpugpu.patches import Patch
+from cpugpu.sanitize.intercept.devices import names_none
 from cpugpu.sanitize.intercept.watch import Watch
 
 _making = _thread.RLock()
@@ -37,7 +38,7 @@ def patches(watch: Watch, event_calls: _Calls, stream_calls: _Calls) -> Iterator
     stream = _stream(watch, torch.Stream, stream_calls, event)
     yield torch, "Event", event
     its = watch.backend.module.Stream
-    yield its, "__new__", _one_at_a_time(its.__new__)
+    yield its, "__new__", _new(watch, its.__new__)
     yield torch, "Stream", stream
     yield torch.accelerator, "current_stream", _current_stream(torch.accelerator.current_stream, stream)
 
@@ -59,13 +60,13 @@ def _stream(watch: Watch, base: Any, calls: _Calls, event: Any) -> Any:
         self.wait_event(record_event(stream))
 
     methods = {"record_event": record_event, "wait_event": wait_event, "wait_stream": wait_stream}
-    methods["__new__"] = _one_at_a_time(base.__new__)
+    methods["__new__"] = _new(watch, base.__new__)
     body = {"__module__": "torch", "__doc__": base.__doc__, **calls(watch, base), **methods}
     return _Stands("Stream", (base,), body)
 
 
-def _one_at_a_time(original: Callable[..., Any]) -> Any:
-    """Streams are made by one thread at a time.
+def _new(watch: Watch, original: Callable[..., Any]) -> Any:
+    """Streams are made by one thread at a time, and on a device that it has chosen.
 
     The first one of a device makes the whole pool, in C++, within a `call_once` in which torch's trace hooks take the
     GIL. A thread that holds the GIL and makes its own first stream meanwhile waits for that `call_once` for ever.
@@ -73,7 +74,12 @@ def _one_at_a_time(original: Callable[..., Any]) -> Any:
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         with _making:
-            return original(cls, *args, **kwargs)
+            made = original(cls, *args, **kwargs)
+        device = args[0] if args else kwargs.get("device")
+        which = {"stream_id", "stream_ptr"} & kwargs.keys()  # of one that is there already
+        if not which and (device is None or names_none(device, watch.backend.name)):
+            watch.unplaced()
+        return made
 
     return staticmethod(new)
 

@@ -4,6 +4,8 @@ A queue's own lock orders all puts and gets, in whatever order they happened to 
 is not watched, and each item carries its own edge. Besides: who puts into a bounded queue is after who has made room,
 and who joins is after all that was done. A class of the program's that keeps its items in its own way has the edges of
 its lock instead.
+
+Who puts something and who waits for it is told besides: see `cpugpu/sanitize/feeds.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cpugpu.patches import Patch
+from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.feeds import Feed
 from cpugpu.sanitize.model import Model, Sync
 from cpugpu.sanitize.places import here
 
@@ -21,7 +25,7 @@ _KEY = "_cpugpu_syncs"
 
 
 class _Syncs:
-    """What a queue knows beside its items. Only touched under the queue's own lock."""
+    """What a queue knows beside its items. Changed under the queue's own lock."""
 
     def __init__(self, of: queue.Queue[Any]) -> None:
         self.items: list[Sync] = []  # in the order in which the items were put
@@ -29,6 +33,7 @@ class _Syncs:
         self.last_first = isinstance(of, queue.LifoQueue)
         self.room = Sync("room in a queue") if of.maxsize > 0 else None
         self.done = Sync("the tasks of a queue")
+        self.feed = Feed()
 
 
 def patches(model: Model) -> Iterator[Patch]:
@@ -36,6 +41,7 @@ def patches(model: Model) -> Iterator[Patch]:
     for kind in (queue.Queue, queue.LifoQueue, queue.PriorityQueue):
         yield kind, "_put", _put(model, kind._put)  # noqa: SLF001
         yield kind, "_get", _get(model, kind._get)  # noqa: SLF001
+    yield queue.Queue, "get", _waiting_get(model, queue.Queue.get)
     yield queue.Queue, "task_done", _task_done(model, queue.Queue.task_done)
     yield queue.Queue, "join", _join(model, queue.Queue.join)
 
@@ -68,19 +74,28 @@ def simple_queue(model: Model, is_ours: Callable[[], bool]) -> type:
         """`queue.SimpleQueue`, whose items know who has put them."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-            return _Real() if cls is SimpleQueue and is_ours() else super().__new__(cls, *args, **kwargs)
+            if cls is SimpleQueue and is_ours():
+                return _Real()
+            made = super().__new__(cls, *args, **kwargs)
+            made._feed = Feed()
+            return made
 
         def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-            sync = Sync("an item of a queue")
-            model.release(model.me(), sync, place=here())
+            sync, me = Sync("an item of a queue"), model.me()
+            model.release(me, sync, place=here())
+            model.put(me, self._feed)
             super().put((sync, item), block, timeout)
 
         def put_nowait(self, item: Any) -> None:
             self.put(item)
 
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            me = model.me()
+            if block:
+                _asks(model, me, self._feed)
             sync, item = super().get(block, timeout)
-            model.acquire(model.me(), sync)
+            model.got(me)
+            model.acquire(me, sync)
             return item
 
         def get_nowait(self) -> Any:
@@ -94,9 +109,7 @@ def simple_queue(model: Model, is_ours: Callable[[], bool]) -> type:
 
 def _syncs(of: Any) -> _Syncs:
     found: _Syncs | None = of.__dict__.get(_KEY)
-    if found is None:
-        found = of.__dict__[_KEY] = _Syncs(of)
-    return found
+    return found or of.__dict__.setdefault(_KEY, _Syncs(of))
 
 
 def _put(model: Model, original: Callable[..., None]) -> Callable[..., None]:
@@ -107,6 +120,7 @@ def _put(model: Model, original: Callable[..., None]) -> Callable[..., None]:
             model.acquire(me, syncs.room)
         sync = Sync("an item of a queue")
         model.release(me, sync, "put() into a queue", here())
+        model.put(me, syncs.feed)
         syncs.items.append(sync)
         original(self, item)
 
@@ -131,6 +145,25 @@ def _get(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
                 model.acquire(me, syncs.items.pop(-1 if syncs.last_first else 0))
         if syncs.room is not None:
             model.release(me, syncs.room, "get() from a queue", here())
+        return item
+
+    return get
+
+
+def _asks(model: Model, thread: Actor, feed: Feed) -> None:
+    place = here()
+    if place is not None:  # a thread of a pool's that has nothing to do waits on nobody's behalf
+        model.asks(thread, feed, place)
+
+
+def _waiting_get(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
+        me = model.me()
+        if block:
+            _asks(model, me, _syncs(self).feed)
+        item = original(self, block, timeout)
+        model.got(me)
         return item
 
     return get

@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from cpugpu.patches import Patch
-from cpugpu.sanitize.intercept import stack
+from cpugpu.sanitize.intercept import devices, stack
 from cpugpu.sanitize.intercept.hooks import Hooks
 from cpugpu.sanitize.intercept.operations import effect_of
 from cpugpu.sanitize.intercept.watch import Watch
@@ -100,6 +100,7 @@ class Modes:
             return
         self._local.mode = Mode(self._watch)
         stack.enter_below(self._local.mode)
+        devices.watch_thread(self._watch)
 
     def _adopt(self) -> None:
         mode = _mode_of(self._watch)

@@ -15,13 +15,13 @@ import torch
 
 from cpugpu.errors import SanitizerError
 from cpugpu.sanitize import report
-from cpugpu.sanitize.clocks import Actor
+from cpugpu.sanitize.clocks import Actor, Starter
 from cpugpu.sanitize.events import Event
 from cpugpu.sanitize.intercept.backend import Backend
 from cpugpu.sanitize.intercept.operations import effect_of, touched, waits_for
 from cpugpu.sanitize.intercept.shadows import Shadows
 from cpugpu.sanitize.model import Access, Model
-from cpugpu.sanitize.places import here
+from cpugpu.sanitize.places import RawPlace, here
 from cpugpu.sanitize.traced import Traced
 
 #: What is noted at the program's objects is of one watch: they may live on into the next.
@@ -113,6 +113,22 @@ class Watch:
         if raw is None:
             return self.stream(self.backend.module.current_stream(index))
         return self.by_handle(index, raw(index))
+
+    def starter(self, me: Actor, place: RawPlace | None) -> Starter | None:
+        """What a thread that the calling one starts may have to know: that this one is not on the first device."""
+        backend = self.backend
+        if not backend.several or not backend.has_begun():
+            return None
+        index = backend.current_device()
+        return Starter(me.name, backend.device(index), place) if index else None
+
+    def unplaced(self) -> None:
+        """The calling thread makes something on its current device, and names none."""
+        me, backend = self.model.me(), self.backend
+        if me.starter is None or backend.current_device() != 0 or backend.handle(backend.module.current_stream()) != 0:
+            return  # it has chosen: by a stream of another device, or by one of this
+        self.model.unplaced(me, backend.device(0), here())
+        self.told()
 
     def event(self, event: Any) -> Event:
         """What the model has of one of torch's events."""
