@@ -1,10 +1,13 @@
-"""To be told when a thread dies of an exception that nobody catches, and in a line of what."""
+"""The end of threads: whether one has ended, and what it has died of."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
+
+from cpugpu.stacks import current_frames
 
 _LONGEST = 200
 
@@ -37,3 +40,16 @@ def describe(exception: BaseException) -> str:
     except Exception:
         text = type(exception).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def alive(thread: Any) -> bool:
+    """May `thread` still do something?
+
+    One that was not started yet may. The main thread may until the process is gone: handlers at exit run in it. A
+    thread that was not made by `threading` is not told of its end; it lives if it is executing Python.
+    """
+    if isinstance(thread, threading._DummyThread):  # noqa: SLF001
+        return thread.ident in current_frames() and threading._active.get(thread.ident) is thread  # type: ignore[attr-defined]  # noqa: SLF001
+    if isinstance(thread, threading.Thread):
+        return thread.ident is None or thread is threading.main_thread() or thread.is_alive()
+    return bool(thread.is_alive())

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cpugpu.debug.effort import Effort, spent
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.rules.timing import unblocking_blocking_event
 from cpugpu.debug.state import EventState
 

@@ -7,7 +7,8 @@ itself: stalls, deadlocks, dead threads. `defects.counts` has what went wrong in
 
 from cpugpu.debug import defects
 from cpugpu.debug.event import InstrumentedEvent
-from cpugpu.debug.journal import Journal, Kind, Operation, journal
+from cpugpu.debug.journal import Journal, journal
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.rules import RULES, Moment, Rule
 from cpugpu.debug.watcher import Watcher, watcher
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cpugpu import settings
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.device import Device, DeviceEvent
 
 _TRIES = 5

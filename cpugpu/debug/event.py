@@ -14,8 +14,9 @@ from cpugpu.debug import process
 from cpugpu.debug.defects import note, tell, untold
 from cpugpu.debug.device_time import clock_of
 from cpugpu.debug.effort import spent
-from cpugpu.debug.journal import Kind, Operation, journal
+from cpugpu.debug.journal import journal
 from cpugpu.debug.nvtx import start_range
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.probe import Probe
 from cpugpu.debug.recorder import a_capture_goes_on, begin
 from cpugpu.debug.rules import Moment, broken, rules_at, steady

@@ -6,7 +6,9 @@ import os
 import threading
 from collections.abc import Sequence
 
-from cpugpu.debug.journal import Operation, alive, journal
+from cpugpu.deaths import alive
+from cpugpu.debug.journal import journal
+from cpugpu.debug.operation import Operation
 from cpugpu.debug.state import EventState
 from cpugpu.debug.waits import chain, describe_cycle
 from cpugpu.stacks import stacks

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from cpugpu.debug.defects import tell
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.rules import Checks, Moment, broken, rules_at
 from cpugpu.debug.state import EventState
 from cpugpu.device import Sight

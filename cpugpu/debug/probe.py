@@ -10,7 +10,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from cpugpu.debug.journal import Operation, journal
+from cpugpu.debug.journal import journal
+from cpugpu.debug.operation import Operation
 
 if TYPE_CHECKING:
     from cpugpu.debug.device_time import DeviceClock

@@ -8,8 +8,9 @@ import time
 from types import FrameType
 from typing import Any
 
-from cpugpu.debug.journal import Kind, Operation, Ring, journal
+from cpugpu.debug.journal import Ring, journal
 from cpugpu.debug.nvtx import start_range
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.state import EventState
 from cpugpu.device import Device
 from cpugpu.event import CpuGpuEvent

@@ -9,7 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cpugpu.debug.journal import Kind, Operation, alive
+from cpugpu.deaths import alive
+from cpugpu.debug.operation import Kind, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from cpugpu import settings
+from cpugpu.deaths import alive
 from cpugpu.debug.defects import say
-from cpugpu.debug.journal import Kind, Operation, Ring, alive, journal
+from cpugpu.debug.journal import Ring, journal
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.state import EventState
 from cpugpu.trace import Entry, TraceWriter
 from cpugpu.trace.format import FLAG_DEFAULT, FLAG_IMPLICIT, FLAG_MAIN, FLAG_TIMEOUT

@@ -8,7 +8,8 @@ import threading
 from typing import Any
 
 from cpugpu.debug.defects import note, say
-from cpugpu.debug.journal import Operation, journal
+from cpugpu.debug.journal import journal
+from cpugpu.debug.operation import Operation
 from cpugpu.debug.rules import RULES
 from cpugpu.debug.state import EventState
 from cpugpu.errors import ProtocolViolation

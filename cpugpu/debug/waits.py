@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from types import FrameType
 
-from cpugpu.debug.journal import Kind, Operation, alive, journal
+from cpugpu.deaths import alive
+from cpugpu.debug.journal import journal
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.stacks import current_frames
 
 #: Where wait() and synchronize() of the instrumented event are. Not the file: a mutant's code is of another one.

@@ -18,10 +18,12 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from cpugpu.deaths import alive
 from cpugpu.debug import hang, process, waits
 from cpugpu.debug.defects import note, say, tell
 from cpugpu.debug.device_time import clocks
-from cpugpu.debug.journal import Kind, Operation, alive, journal
+from cpugpu.debug.journal import journal
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.rules import Moment, broken, rules_at
 from cpugpu.debug.state import EventState
 from cpugpu.debug.tracing import Tracing

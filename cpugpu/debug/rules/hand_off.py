@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cpugpu.debug.journal import Kind, Operation, alive
+from cpugpu.deaths import alive
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.rules.registry import Moment, rule
 from cpugpu.debug.state import EventState, ThreadLike
 from cpugpu.errors import HandoffClosed

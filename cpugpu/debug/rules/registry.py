@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cpugpu.debug.defects import note
-from cpugpu.debug.journal import Kind, Operation
+from cpugpu.debug.operation import Kind, Operation
 from cpugpu.debug.state import EventState
 
 Predicate = Callable[[EventState, Operation], "str | None"]
