@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,6 @@ def by_join() -> None:
 
 
 def by_future() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     slot: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
         pool.submit(produce, lambda *each: slot.append(each)).result()
@@ -234,6 +233,25 @@ def test_but_it_is_no_edge_between_streams(session: Session, monkeypatch: pytest
     monkeypatch.setitem(globals(), "consume", lambda x, done: (x + 1).tolist())
     hand_off()
     assert rules(session) == {"race"}
+
+
+def test_to_give_tasks_to_the_same_pool_orders_nobody(session: Session) -> None:
+    event, recorded = torch.cuda.Event(), _thread.allocate_lock()  # which nobody watches
+    recorded.acquire()
+
+    def record() -> None:
+        event.record()
+        pool.submit(int)
+        recorded.release()
+
+    def wait() -> None:
+        recorded.acquire()
+        pool.submit(int)
+        event.wait(torch.cuda.Stream())
+
+    with ThreadPoolExecutor(2) as pool, in_thread(wait), in_thread(record):
+        pass
+    assert rules(session) == {"wait-not-ordered-after-record"}
 
 
 def test_our_own_event_is_one() -> None:
