@@ -1,27 +1,28 @@
-"""`explore`: try the schedules of a scenario, until there are none left, one fails, or the time is up."""
+"""`explore`: try the schedules of a scenario, until there are none left, one fails, or the time is up.
+
+Which strategy has which share of the time is decided here; what may be concluded in the end, in `conclusion.py`.
+"""
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from time import monotonic  # the real one, also while the stand-ins are in place
 
 from cpugpu import settings
 from cpugpu.explore.before import made_before
 from cpugpu.explore.carriers import Carriers
+from cpugpu.explore.conclusion import Tally, conclude
+from cpugpu.explore.executor import Executor
 from cpugpu.explore.kept import Kept
 from cpugpu.explore.lines import traced
-from cpugpu.explore.minimal import minimal
 from cpugpu.explore.rig import Place
-from cpugpu.explore.run import Ending, Run, execute
-from cpugpu.explore.schedule import Replay, ScheduleError, encode
+from cpugpu.explore.run import Ending, Run
+from cpugpu.explore.schedule import ScheduleError
 from cpugpu.explore.standins.patching import standing_in
 from cpugpu.explore.strategies.base import Strategy
-from cpugpu.explore.strategies.coverage import Coverage
 from cpugpu.explore.strategies.dfs import DepthFirst
 from cpugpu.explore.strategies.dpor import Dpor
 from cpugpu.explore.strategies.pct import Pct
@@ -30,7 +31,7 @@ from cpugpu.explore.strategies.random_walk import RandomWalk
 from cpugpu.explore.strategies.urw import Urw
 from cpugpu.explore.strategies.wrappers import Deterministic
 from cpugpu.explore.unmodelled import UNKNOWN
-from cpugpu.explore.verdict import Failure, Verdict, VerdictKind
+from cpugpu.explore.verdict import Verdict
 from cpugpu.explore.watchdog import watched
 from cpugpu.rig import Scenario
 
@@ -41,31 +42,10 @@ _FIRST_BOUNDS = (0, 1, 2)
 _BOUND_SHARE = 0.2
 #: Of what is left then, reduction gets this share, unless it comes to its end; the rest is for sampling.
 _REDUCTION_SHARE = 0.6
-#: To make a failing schedule minimal may take so many seconds.
-_MINIMAL_SECONDS = 5.0
 #: URW and POS take turns of so many schedules.
 _TURN = 200
 
-#: A failing schedule is tried again so often: one that does not fail every time is no finding.
-_REPEATS = 3
-
 Tell = Callable[[str, int, int], None]
-
-
-@dataclass
-class _Tally:
-    """What has been counted so far."""
-
-    schedules: int = 0
-    failing: int = 0
-    traces: int | None = None
-    first: Run | None = None
-    first_after: int = 0
-    first_seconds: float = 0.0
-    #: No failing schedule has fewer preemptions.
-    proved_below: int = 0
-    reason: str = ""  # why nothing can be concluded
-    coverage: Coverage | None = None
 
 
 def explore(
@@ -108,16 +88,8 @@ def explore(
     unfit = scenario.unfit(Place())
     with ExitStack() as stack:
         carriers = stack.enter_context(Carriers())
-        exploration = _Exploration(
-            scenario,
-            seconds,
-            seed,
-            tuple(trace),
-            carriers,
-            stop_at_first=stop_at_first,
-            spurious=int(spurious),
-            tell=tell,
-        )
+        executor = Executor(scenario, tuple(trace), int(spurious), carriers)
+        exploration = _Exploration(executor, seconds, seed, stop_at_first=stop_at_first, tell=tell)
         if unfit:
             return exploration.refuse(f"the explorer cannot run it: it {unfit}")
         if before := made_before(scenario.function):
@@ -136,28 +108,16 @@ class _Exploration:
     """An exploration under way."""
 
     def __init__(
-        self,
-        scenario: Scenario,
-        seconds: float,
-        seed: int,
-        trace: tuple[type, ...],
-        carriers: Carriers,
-        *,
-        stop_at_first: bool,
-        spurious: int,
-        tell: Tell | None,
+        self, executor: Executor, seconds: float, seed: int, *, stop_at_first: bool, tell: Tell | None
     ) -> None:
-        self._scenario = scenario
-        self._spurious = spurious
+        self._executor = executor
         self._seed = seed
-        self._trace = trace
-        self._carriers = carriers
         self._stop_at_first = stop_at_first
         self._tell = tell
         self._began = monotonic()
         self._deadline = self._began + seconds
-        self._tally = _Tally()
-        self._kept = Kept(scenario)
+        self._tally = Tally(self._began)
+        self._kept = Kept(executor.scenario)
 
     def refuse(self, reason: str) -> Verdict:
         """Try nothing."""
@@ -166,7 +126,7 @@ class _Exploration:
 
     def repeat(self, text: str) -> Verdict:
         """One schedule, as it was written down."""
-        replay = Replay(text, self._scenario, self._trace, self._spurious)
+        replay = self._executor.replay(text)
         self._drive("replay", replay, math.inf)
         if not replay.fits and not self._tally.reason:
             raise ScheduleError(f"{text!r} does not fit: the program did something else than when it was written down")
@@ -231,132 +191,44 @@ class _Exploration:
                 return False
             if not checked.begin():
                 return strategy.exhaustive and not tally.reason
-            run = self._execute(checked)
+            run = self._executor.execute(checked)
             checked.end(run)
             if checked.difference:
-                tally.reason = f"{_place(self._scenario)}: the scenario is not deterministic: {checked.difference}"
+                tally.reason = f"{self._executor.place}: the scenario is not deterministic: {checked.difference}"
                 return False
             if run.ending is Ending.GIVEN_UP or getattr(strategy, "vain", False):
                 continue
             if not run.complete:
-                tally.reason = _why(run, self._scenario)
+                tally.reason = _why(run, self._executor)
                 return False
             count += 1
-            tally.schedules += 1
-            if tally.coverage is None:
-                tally.coverage = Coverage()
-            if not strategy.exhaustive:
-                tally.coverage.add(run)
-            if run.failed:
-                self._failed(run)
+            tally.add(run, sampled=not strategy.exhaustive)
             if self._tell is not None:
                 self._tell(name, tally.schedules, tally.failing)
             if self._over:
                 return False
         return False
 
-    def _execute(self, strategy: Strategy) -> Run:
-        return execute(
-            self._scenario,
-            strategy.choose,
-            to_the_end=strategy.to_the_end,
-            spurious=self._spurious,
-            carriers=self._carriers,
-        )
-
-    def _failed(self, run: Run) -> None:
-        tally = self._tally
-        tally.failing += 1
-        if tally.first is None:
-            tally.first = run
-            tally.first_after = tally.schedules
-            tally.first_seconds = monotonic() - self._began
-
     def _repeats_failure(self, text: str) -> bool:
         """Try a schedule that has failed before."""
         try:
-            replay = Replay(text, self._scenario, self._trace, self._spurious)
+            replay = self._executor.replay(text)
         except ScheduleError:
             self._kept.forget(text)
             return False
         self._drive("kept", replay, math.inf)
         if self._tally.first is None:
             self._kept.forget(text)
-            self._tally = _Tally()
+            self._tally = Tally(self._began)
         return self._tally.first is not None
 
     def _verdict(self, name: str, bound: int | None, *, exhausted: bool) -> Verdict:
-        tally = self._tally
-        failure = self._failure(tally.first) if tally.first is not None else None
-        if failure is not None and not self._repeats(failure):
-            failure = None
-        reason = tally.reason
-        if failure is not None:
-            kind = VerdictKind.FAILED
-        elif reason:
-            kind = VerdictKind.INCONCLUSIVE
-        elif exhausted and not self._is_steady():
-            kind, reason = VerdictKind.INCONCLUSIVE, tally.reason
-        elif exhausted:
-            kind = VerdictKind.PROVED
-        elif tally.coverage is not None and tally.coverage.executions:
-            kind, reason = VerdictKind.SAMPLED, _sampled(tally.coverage)
-        else:
-            kind, reason = VerdictKind.INCONCLUSIVE, "the time was up before every schedule was tried"
-        return Verdict(
-            kind=kind,
-            title=self._scenario.title,
-            schedules=tally.schedules,
-            traces=tally.traces,
-            failing=tally.failing,
-            failure=failure,
-            granularity="lines" if self._trace else "operations",
-            bound=bound,
-            strategy=name,
-            seed=self._seed,
-            seconds=monotonic() - self._began,
-            reason="" if failure is not None else reason,
+        verdict = conclude(
+            self._tally, self._executor, strategy=name, bound=bound, seed=self._seed, exhausted=exhausted
         )
-
-    def _is_steady(self) -> bool:
-        """Has the schedule without preemptions one outcome? It may be the only one, and was tried once then."""
-        outcomes = {self._execute(DepthFirst(0)).outcome for _ in range(_REPEATS)}
-        if len(outcomes) > 1:
-            self._tally.reason = (
-                f"{_place(self._scenario)}: the scenario is not deterministic: one schedule has the outcomes"
-                f" {', '.join(sorted(map(repr, outcomes)))}"
-            )
-        return len(outcomes) == 1
-
-    def _repeats(self, failure: Failure) -> bool:
-        """Does the schedule fail whenever it is tried? If not, nothing that was seen is the schedule's doing."""
-        for _ in range(_REPEATS):
-            replay = Replay(failure.replay, self._scenario, self._trace, self._spurious)
-            replay.begin()
-            run = self._execute(replay)
-            if (run.ending, run.outcome, run.schedule) != (failure.kind, failure.outcome, failure.run.schedule):
-                self._tally.reason = (
-                    f"{_place(self._scenario)}: the scenario is not deterministic: under one schedule, the outcome was"
-                    f" {failure.outcome!r}; now {run.outcome!r}"
-                )
-                return False
-        self._kept.keep(failure.replay)
-        return True
-
-    def _failure(self, run: Run) -> Failure:
-        deadline = monotonic() + _MINIMAL_SECONDS
-        shortest = minimal(run, self._execute, deadline, proved_below=self._tally.proved_below)
-        text = encode(shortest, self._scenario, self._trace, self._spurious)
-        return Failure(
-            outcome=shortest.outcome,
-            meaning=shortest.meaning,
-            kind=shortest.ending,
-            preemptions=shortest.preemptions,
-            replay=text,
-            after=self._tally.first_after,
-            seconds=self._tally.first_seconds,
-            run=shortest,
-        )
+        if verdict.failure is not None:
+            self._kept.keep(verdict.failure.replay)
+        return verdict
 
 
 def _make(name: str, bound: int | None, seed: int) -> Strategy:
@@ -375,26 +247,13 @@ def _in_turn(seed: int) -> Iterator[Strategy]:
         yield pos
 
 
-def _sampled(coverage: Coverage) -> str:
-    estimate, low, high = coverage.missing_mass
-    about = "" if coverage.exact else "about "
-    return (
-        f"{about}{coverage.seen:,} traces in {coverage.executions:,} random schedules; the next one is new with a"
-        f" probability of {estimate:.2%} ({low:.2%} to {high:.2%})"
-    )
-
-
-def _why(run: Run, scenario: Scenario) -> str:
+def _why(run: Run, executor: Executor) -> str:
+    """Why nothing can be concluded from a run that has not come to an end of its own."""
     if run.ending is Ending.SET_UP:
         return f"it raised before it had a thread:\n{run.details}"
     if run.details.startswith(f"{UNKNOWN}: "):
-        return _place(scenario) + run.details.removeprefix(UNKNOWN)
+        return executor.place + run.details.removeprefix(UNKNOWN)
     return run.details
-
-
-def _place(scenario: Scenario) -> str:
-    code = inspect.unwrap(scenario.function).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _check(scenario: object, seconds: float, strategy: str, bound: int | None, seed: int | None) -> None:
