@@ -24,8 +24,8 @@ from typing import Any, Generic, Protocol
 
 from cpugpu.explore.execution import Execution, Thread
 from cpugpu.explore.holders import aliases, holding, holds
-from cpugpu.explore.instrument import Site, Touch
 from cpugpu.explore.operation import READ, WRITE, Access, Footprint, Resource
+from cpugpu.explore.touches import Site, Touch
 
 _ABSENT = object()
 _CONTAINERS = (list, dict, set, bytearray, deque)

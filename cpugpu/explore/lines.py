@@ -24,8 +24,9 @@ import greenlet
 
 from cpugpu.explore.attributes import BARE, Known, World, is_modelled
 from cpugpu.explore.execution import Execution, OutsideExploration, Thread, current
-from cpugpu.explore.instrument import PROBES, Site, Source, Touch, code_for, instrument
+from cpugpu.explore.instrument import PROBES, Source, code_for, instrument
 from cpugpu.explore.operation import Footprint, Operation
+from cpugpu.explore.touches import Site, Touch
 
 T = TypeVar("T")
 
