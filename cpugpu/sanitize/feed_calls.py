@@ -1,7 +1,8 @@
 """The part of the model that is about work that ends, and about who then waits at a queue for ever.
 
 Whether somebody that waits in vain is told in another way (a flag, a join, a future) is known when its own work ends,
-or the program does, and is looked at then. Tasks that one thread of a pool's does know of each other.
+or the program does, and is looked at then. It need not be told of the death: any news of another thread's will do, "it
+is time to stop" among them. Tasks that one thread of a pool's does know of each other.
 """
 
 from __future__ import annotations

@@ -107,6 +107,7 @@ class Model(EventCalls, FeedCalls):
     def joined(self, thread: Actor, ended: Actor) -> None:
         """`thread` has joined `ended`, or has seen that `is_alive()` is False."""
         hear(thread, ended)
+        thread.asks = None
 
     @answer
     def stream(self, device: str, handle: int, *, blocking: bool = False) -> Actor:
@@ -248,6 +249,8 @@ class Model(EventCalls, FeedCalls):
         if sync.known_to is not thread:
             join(thread, sync.clock)
             sync.known_to = thread
+            if sync.clock:
+                thread.asks = None  # somebody has told it something
 
     # The rest
 

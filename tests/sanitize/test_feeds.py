@@ -113,6 +113,25 @@ def test_nobody_tells_who_waits(session: Session, die: Callable[..., object], ki
     assert "has died: OSError('no such file')" in finding.missing
 
 
+def test_who_waits_is_a_task_for_whose_end_somebody_waits(session: Session) -> None:
+    items: queue.Queue[int] = queue.Queue()
+    go = _thread.allocate_lock()  # which nobody watches
+    go.acquire()
+
+    def takes_later() -> None:
+        go.acquire()
+        takes(items)
+
+    with ThreadPoolExecutor(1) as pool:
+        task: Any = pool.submit(takes_later)
+        with in_thread(task.result):
+            while not task._condition._waiters:
+                pass
+            in_a_thread(dies, items)
+            go.release()
+    assert rules(session) == {"producer-died"}
+
+
 @pytest.mark.parametrize("function", [ends, exits])
 @pytest.mark.parametrize("end", [in_a_thread, in_a_pool])
 def test_to_end_is_not_to_die(session: Session, end: Callable[..., object], function: Callable[..., object]) -> None:
@@ -223,6 +242,27 @@ def test_by_a_flag(session: Session, told: bool) -> None:
     with later(consume):
         in_a_thread(produce)
     assert rules(session) == (set() if told else {"producer-died"})
+
+
+@pytest.mark.parametrize("how", ["set", "attribute"])
+def test_who_is_told_to_stop_need_not_know_why(session: Session, how: str) -> None:
+    items: queue.Queue[int] = queue.Queue()
+    stop, stopped = threading.Event(), [how == "attribute"]
+
+    def serve() -> None:
+        takes(items)
+        while not (stop.is_set() or stopped[0]):
+            with pytest.raises(queue.Empty):
+                items.get(timeout=0.001)
+
+    def stops() -> None:
+        """Knows nothing of who has died."""
+        if how == "set":
+            stop.set()
+
+    with later(serve), later(stops):
+        in_a_thread(dies, items)
+    assert rules(session) == (set() if how == "set" else {"producer-died"})
 
 
 def test_a_thread_of_a_pool_that_waits_for_tasks_waits_for_nobody() -> None:

@@ -40,8 +40,7 @@ def patches(model: Model, watch: Watch) -> Iterator[Patch]:
     yield thread, "join", _join(model, thread.join, thread.is_alive)
     yield thread, "is_alive", _is_alive(model, thread.is_alive)
     yield _thread, "start_new_thread", _start_new(model, watch, _thread.start_new_thread)
-    task: Any = concurrent.futures.thread._WorkItem  # noqa: SLF001
-    yield task, "run", _run_task(model, task.run)
+    yield from _tasks(model)
     future: Any = torch.futures.Future
     yield future, "set_result", _set_result(model, future.set_result)
     for name in ("wait", "value"):
@@ -104,19 +103,37 @@ class _Death:
             self.error, self.place = describe(error), raised_at(error)
 
 
-def _run_task(model: Model, original: Callable[..., None]) -> Callable[..., None]:
-    """A task of a pool's, whose exception goes into its future."""
+def _tasks(model: Model) -> Iterator[Patch]:
+    """A task of a pool's is over when its future is about to be told how: before anybody can hear of it there."""
+    now = threading.local()  # `future`: of the task that the thread does
+    task: Any = concurrent.futures.thread._WorkItem  # noqa: SLF001
+    future = concurrent.futures.Future
 
-    @functools.wraps(original)
-    def run(self: Any, *its: Any) -> None:
-        future, died = self.future, _Death()
-        try:
-            original(self, *its)
-        finally:
-            died.of(future._exception)  # noqa: SLF001
-            model.work_ended(model.me(), died.error, died.place)
+    def run_by(original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def run(self: Any, *its: Any) -> None:
+            now.future = self.future
+            try:
+                original(self, *its)
+            finally:
+                now.future = None
 
-    return run
+        return run
+
+    def told_by(original: Callable[..., None], *, died: bool) -> Callable[..., None]:
+        @functools.wraps(original)
+        def tell(self: Any, how: Any) -> None:
+            if getattr(now, "future", None) is self:
+                death = _Death()
+                death.of(how if died else None)
+                model.work_ended(model.me(), death.error, death.place)
+            original(self, how)
+
+        return tell
+
+    yield task, "run", run_by(task.run)
+    yield future, "set_result", told_by(future.set_result, died=False)
+    yield future, "set_exception", told_by(future.set_exception, died=True)
 
 
 def _start_new(model: Model, watch: Watch, original: Callable[..., int]) -> Callable[..., int]:
