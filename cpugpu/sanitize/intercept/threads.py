@@ -122,12 +122,13 @@ def _tasks(model: Model) -> Iterator[Patch]:
 
     def told_by(original: Callable[..., None], *, died: bool) -> Callable[..., None]:
         @functools.wraps(original)
-        def tell(self: Any, how: Any) -> None:
+        def tell(self: Any, *how: Any, **named: Any) -> None:
             if getattr(now, "future", None) is self:
                 death = _Death()
-                death.of(how if died else None)
+                for error in how if died else ():  # which is how a pool calls it
+                    death.of(error)
                 model.work_ended(model.me(), death.error, death.place)
-            original(self, how)
+            original(self, *how, **named)
 
         return tell
 
