@@ -90,10 +90,12 @@ class Core:
         for name, broken in launches.broken(Kind.LAUNCH, launch):
             self._add(name, launch.stream.name, side, broken)
 
-    def found_placing(self, made: Unplaced, place: RawPlace | Place | None) -> None:
+    def found_placing(self, made: Unplaced, what: str, place: RawPlace | Place | None) -> None:
         """Check what a thread makes on its current device."""
         for name, broken in placings.broken(Kind.PLACE, made):
-            self._add(name, made.device, Side("use of the current device", place_of(place), made.thread.name), broken)
+            self._add(
+                name, made.device, Side(f"{what} on the current device", place_of(place), made.thread.name), broken
+            )
 
     def found_taking(self, taking: Unanswered, place: RawPlace | Place | None) -> None:
         """Check a wait at a queue that was in vain."""

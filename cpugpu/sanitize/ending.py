@@ -68,7 +68,7 @@ class Ending:
         if process in self._said:
             return
         self._said.add(process)
-        self._session.model.program_ended()
+        self._session.program_ended()
         session, child = self._session, process != self._parent
         found = len(session.model.findings) > 0
         if child:

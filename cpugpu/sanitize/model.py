@@ -36,6 +36,7 @@ from cpugpu.sanitize.core import answer, entry
 from cpugpu.sanitize.event_calls import Capture, EventCalls
 from cpugpu.sanitize.events import Call, Event, Kind, Signal
 from cpugpu.sanitize.feed_calls import FeedCalls
+from cpugpu.sanitize.feeds import Ask
 from cpugpu.sanitize.findings import Finding
 from cpugpu.sanitize.memory import Storage, Ticket
 from cpugpu.sanitize.places import Place, RawPlace
@@ -69,6 +70,7 @@ class Model(EventCalls, FeedCalls):
         super().__init__(is_suppressed)
         self.blind_spots: Counter[str] = Counter()
         self.captures: list[Capture] = []
+        self.unanswered: list[tuple[Actor, Ask]] = []
         self._pools = Pools()
         self._local = threading.local()
         self._forked: Capture | None = None
@@ -255,10 +257,10 @@ class Model(EventCalls, FeedCalls):
     # The rest
 
     @entry
-    def unplaced(self, thread: Actor, device: str, place: _Where = None) -> None:
-        """`thread` makes something on `device`, the one that it is on, and names none."""
+    def unplaced(self, thread: Actor, device: str, what: str = "", place: _Where = None) -> None:
+        """`thread` makes something on `device`, the one that it is on, and names none. `what`: by what call."""
         if thread.starter is not None:
-            self.found_placing(Unplaced(thread, device, thread.starter), place)
+            self.found_placing(Unplaced(thread, device, thread.starter), what, place)
 
     @entry
     def blind_spot(self, what: str) -> None:
@@ -276,6 +278,7 @@ class Model(EventCalls, FeedCalls):
         self.captures.clear()
         self.findings.clear()
         self.blind_spots.clear()
+        self.unanswered.clear()
         for thread in self.actors.threads:
             thread.asks = None
         if self.actors.streams:

@@ -20,6 +20,7 @@ RawPlace = tuple[CodeType, int]
 
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
 _LIBRARY = str(Path(threading.__file__).parent) + os.sep
+_PACKAGES = (_LIBRARY + "site-packages", _LIBRARY + "dist-packages")
 _HANDING = tuple(
     _LIBRARY + name
     for name in (
@@ -80,6 +81,12 @@ def here(depth: int = 1) -> RawPlace | None:
             handler = handler or (code, frame.f_lasti)
         frame = frame.f_back
     return handler
+
+
+def is_librarys(raw: RawPlace) -> bool:
+    """Is it a line of Python's own library?"""
+    name = raw[0].co_filename
+    return name.startswith(_LIBRARY) and not name.startswith(_PACKAGES)
 
 
 def raised_at(error: BaseException) -> RawPlace | None:

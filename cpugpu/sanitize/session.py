@@ -69,6 +69,7 @@ class Session:
 
     def stop(self) -> None:
         """No longer: everything is as it was. The findings stay."""
+        self.model.watch_ended()
         self._imports.stop()
         self._patches.undo()
         self.watch.over = True
@@ -76,6 +77,10 @@ class Session:
             self.watch.traced.catch_up()
         if self._modes is not None:
             self._modes.leave()
+
+    def program_ended(self) -> None:
+        """And so has the program, but for what Python waits for."""
+        self.model.program_ended(threads.lasting(self.model))
 
     def text(self) -> str:
         """The report."""

@@ -47,6 +47,17 @@ def device_for(device: Any) -> torch.device:
     return device_of(device)
 
 
+def cuda(
+    tensor: torch.Tensor,
+    device: Any = None,
+    non_blocking: bool = False,
+    memory_format: Any = torch.preserve_format,
+) -> torch.Tensor:
+    """`Tensor.cuda`, for any tensor."""
+    named = torch.device("cuda", device) if isinstance(device, int) else torch.device(device or "cuda")
+    return to(tensor, named, non_blocking=non_blocking, memory_format=memory_format)
+
+
 def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """`Tensor.to`, for any tensor."""
     copy = kwargs.pop("copy", False)
@@ -60,8 +71,9 @@ def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             f"this tensor is on the real {tensor.device}, and a simulation is on: the two are never mixed; make it"
             " within the simulate() block"
         )
-    if device.type == "cuda":
+    if device.type == "cuda" and device_of(device) != tensor.device:
         device = device_for(device)
+    device = device_of(device)
     if device == tensor.device or "cuda" not in (device.type, tensor.device.type):
         options: dict[str, Any] = {} if memory_format is None else {"memory_format": memory_format}
         if device != tensor.device:

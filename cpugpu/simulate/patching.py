@@ -110,16 +110,10 @@ def patches(runtime: Runtime) -> Iterator[Patch]:
             yield module, name, getattr(library, name)
     yield torch.Tensor, "to", moves.to
     yield torch.Tensor, "type_as", moves.type_as
-    yield torch.Tensor, "cuda", _cuda
+    yield torch.Tensor, "cuda", moves.cuda
     yield torch.Tensor, "pin_memory", _pin_memory
     # A module's parameters stay the objects that they are when it moves to a device: the tensors change places.
     yield torch.__future__, "get_swap_module_params_on_conversion", devices.no_effect(True)
-
-
-def _cuda(
-    self: torch.Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = torch.preserve_format
-) -> torch.Tensor:
-    return moves.to(self, moves.device_for(device), non_blocking=non_blocking, memory_format=memory_format)
 
 
 def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa: ARG001

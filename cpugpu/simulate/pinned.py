@@ -51,7 +51,7 @@ class PinnedTensor(torch.Tensor):
 
     def cuda(self, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> torch.Tensor:
         """A copy on a device."""
-        return moves.to(self, moves.device_for(device), non_blocking=non_blocking, memory_format=memory_format)
+        return moves.cuda(self, device, non_blocking, memory_format)
 
     def cpu(self, memory_format: torch.memory_format = torch.preserve_format) -> torch.Tensor:  # noqa: ARG002
         """Itself."""

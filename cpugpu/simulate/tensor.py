@@ -161,7 +161,7 @@ class SimTensor(torch.Tensor):
         memory_format: torch.memory_format = torch.preserve_format,
     ) -> torch.Tensor:
         """Itself, or a copy on another device."""
-        return moves.to(self, moves.device_for(device), non_blocking=non_blocking, memory_format=memory_format)
+        return moves.cuda(self, device, non_blocking, memory_format)
 
     def pin_memory(self, device: Any = None) -> torch.Tensor:  # noqa: ARG002
         """Refused, as torch refuses it."""

@@ -17,7 +17,7 @@ from cpugpu.sanitize import watching  # noqa: E402
 from cpugpu.simulate import simulate  # noqa: E402
 from tests.threads import in_thread  # noqa: E402
 
-WRONG = {"thread-on-wrong-device"}
+WRONG = {"device-not-set"}
 
 needs_two = pytest.mark.skipif(
     torch.cuda.device_count() < 2, reason=f"needs two GPUs, torch.cuda.device_count() is {torch.cuda.device_count()}"
@@ -78,6 +78,7 @@ NAMES_IT = {
     "stream": lambda: torch.cuda.Stream("cuda:0"),
     "stream_by_number": lambda: torch.cuda.Stream(1),
     "current_stream": lambda: torch.cuda.current_stream(None),
+    "is_there": lambda: torch.ones(4, device="cuda:0").to("cuda").cuda(),
     "back": lambda: torch.ones(4, device="cuda:0").cpu(),
 }
 
@@ -125,6 +126,11 @@ def by_a_stream_of_the_second(make: Callable[[], Any]) -> None:
         make()
 
 
+def by_its_default_stream(make: Callable[[], Any]) -> None:
+    with torch.cuda.stream(torch.cuda.default_stream("cuda:0")):
+        make()
+
+
 @pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize(
     "choose",
@@ -135,6 +141,7 @@ def by_a_stream_of_the_second(make: Callable[[], Any]) -> None:
         by_a_block_of_the_accelerator,
         by_a_stream_of_the_first,
         by_a_stream_of_the_second,
+        by_its_default_stream,
     ],
 )
 @pytest.mark.parametrize("name", ["ones", "to", "stream"])
@@ -158,7 +165,7 @@ def test_after_a_block_the_thread_is_where_it_was() -> None:
     assert finding.first.place.function.endswith("blocks")
     assert finding.second is not None
     assert finding.second.place.function.endswith("__enter__")  # of `in_thread`, which starts it
-    assert "is on cuda:0, where threads begin, and MainThread, which started it, was on cuda:1" in finding.missing
+    assert "is on cuda:0, where threads begin, and was started from MainThread, which was on cuda:1" in finding.missing
 
 
 class InPool:
@@ -192,6 +199,41 @@ class Bare(InPool):
 def test_however_the_thread_is_started(start: type) -> None:
     assert started_on(1, MAKES["ones"], start) == WRONG
     assert started_on(1, NAMES_IT["ones"], start) == set()
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_thread_that_has_not_chosen_starts_another() -> None:
+    def starts() -> None:
+        with in_thread(MAKES["ones"]) as thread:
+            thread.join()
+
+    assert started_on(1, starts) == WRONG
+
+
+@pytest.mark.usefixtures("two_devices")
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_task_is_where_it_was_given_not_where_its_thread_was_started(first: int) -> None:
+    with watching() as session, ThreadPoolExecutor(1) as pool:
+        torch.cuda.set_device(1)
+        pool.submit(int).result()  # starts the thread
+        torch.cuda.set_device(first)
+        pool.submit(MAKES["ones"]).result()
+        torch.cuda.set_device(0)
+    assert {finding.rule for finding in session.model.findings} == (WRONG if first else set())
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_pool_may_choose_for_its_threads() -> None:
+    def begin() -> None:
+        torch.cuda.set_device(0)
+
+    with watching() as session:
+        torch.cuda.set_device(1)
+        with ThreadPoolExecutor(1, initializer=begin) as pool:
+            for _ in range(2):
+                pool.submit(MAKES["ones"]).result()
+        torch.cuda.set_device(0)
+    assert not session.model.findings
 
 
 @pytest.mark.usefixtures("two_devices")

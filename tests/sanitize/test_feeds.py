@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import _thread
+import asyncio
+import gc
+import pickle
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +21,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cpugpu.sanitize import Model, Session, Sync, watching  # noqa: E402
-from cpugpu.sanitize.feeds import _KEPT, Feed  # noqa: E402
+from cpugpu.sanitize.feeds import _KEPT, _MOST, Feed  # noqa: E402
 from cpugpu.simulate import simulate  # noqa: E402
-from tests.sanitize.command import Run  # noqa: E402
+from tests.sanitize.command import run_apart  # noqa: E402
 from tests.threads import in_thread  # noqa: E402
 
 QUEUES = [queue.Queue, queue.LifoQueue, queue.PriorityQueue]
 
 
 def rules(session: Session) -> set[str]:
+    session.model.watch_ended()
     return {finding.rule for finding in session.model.findings}
 
 
@@ -105,8 +111,8 @@ def test_nobody_tells_who_waits(session: Session, die: Callable[..., object], ki
     items = queue.SimpleQueue() if kind == "SimpleQueue" else kind()
     with later(takes, items):
         die(dies, items)
+    assert rules(session) == {"death-not-told"}
     (finding,) = session.model.findings
-    assert finding.rule == "producer-died"
     assert finding.first.place.function == "takes"
     assert finding.second is not None
     assert finding.second.place.function == "dies"
@@ -129,7 +135,7 @@ def test_who_waits_is_a_task_for_whose_end_somebody_waits(session: Session) -> N
                 pass
             in_a_thread(dies, items)
             go.release()
-    assert rules(session) == {"producer-died"}
+    assert rules(session) == {"death-not-told"}
 
 
 @pytest.mark.parametrize("function", [ends, exits])
@@ -241,7 +247,7 @@ def test_by_a_flag(session: Session, told: bool) -> None:
 
     with later(consume):
         in_a_thread(produce)
-    assert rules(session) == (set() if told else {"producer-died"})
+    assert rules(session) == (set() if told else {"death-not-told"})
 
 
 @pytest.mark.parametrize("how", ["set", "attribute"])
@@ -262,7 +268,7 @@ def test_who_is_told_to_stop_need_not_know_why(session: Session, how: str) -> No
 
     with later(serve), later(stops):
         in_a_thread(dies, items)
-    assert rules(session) == (set() if how == "set" else {"producer-died"})
+    assert rules(session) == (set() if how == "set" else {"death-not-told"})
 
 
 def test_a_thread_of_a_pool_that_waits_for_tasks_waits_for_nobody() -> None:
@@ -274,13 +280,13 @@ def test_a_thread_of_a_pool_that_waits_for_tasks_waits_for_nobody() -> None:
             raise OSError("no such file")
 
         in_a_thread(submits)
-        session.model.program_ended()
+        session.program_ended()
         pool.shutdown()
     assert rules(session) == set()
 
 
 HANGS = """
-import queue, threading
+import os, queue, threading
 items = queue.Queue()
 def produce():
     items.put(1)
@@ -288,21 +294,328 @@ def produce():
 def consume():
     items.get()
     items.get()
-threading.Thread(target=consume, daemon=True).start()
+threading.Thread(target=consume).start()
 producer = threading.Thread(target=produce)
 producer.start()
 producer.join()
 while not items.not_empty._waiters:  # it waits for the second one
     pass
+os._exit(0)  # who waits for it would wait for ever
 """
 
 
-def test_the_program_ends_while_it_waits(run: Run) -> None:
-    Path("program.py").write_text(HANGS)
-    assert "program.py:9: producer-died: get() from a queue" in run("program.py").stderr
+def test_the_program_ends_while_it_waits(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(HANGS)
+    done = run_apart("program.py", cwd=tmp_path)
+    assert "program.py:9: death-not-told: get() from a queue" in done.stderr
+
+
+IDLES = """
+import logging.handlers, queue, threading
+from concurrent.futures import ThreadPoolExecutor
+tasks, logged = queue.Queue(), queue.Queue()
+def work():
+    while True:
+        tasks.get()
+        tasks.task_done()
+threading.Thread(target=work, daemon=True).start()
+logging.handlers.QueueListener(logged).start()
+def give():
+    tasks.put(1)
+    logged.put(None)
+    raise OSError("no such file")
+threading.excepthook = lambda _: None
+giver = threading.Thread(target=give)
+giver.start()
+giver.join()
+tasks.join()
+"""
+
+
+def test_who_is_idle_at_the_end_of_the_program_waits_for_nobody(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(IDLES)
+    done = run_apart("--check", "program.py", cwd=tmp_path)
+    assert "no findings" in done.stderr
+
+
+def test_the_time_is_out_in_the_block_of_the_pool(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        """
+import queue
+from concurrent.futures import ThreadPoolExecutor
+items = queue.Queue()
+def produce():
+    items.put(1)
+    raise OSError("no such file")
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(produce)
+    while True:
+        items.get(timeout=0.2)
+"""
+    )
+    done = run_apart("program.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "program.py:11: death-not-told" in done.stderr
+
+
+# -- what is no silent death, and no wait in vain ----------------------------------------------------------------------
+
+
+def puts_it(items: Any) -> None:
+    try:
+        raise OSError("no such file")
+    except OSError as error:
+        items.put(error)
+        raise
+
+
+def puts_at_the_end(items: Any) -> None:
+    try:
+        raise OSError("no such file")
+    finally:
+        items.put(None)
+
+
+def puts_another(items: Any) -> None:
+    try:
+        raise KeyError
+    except KeyError:
+        items.put(1)
+    raise OSError("no such file")
+
+
+@pytest.mark.parametrize("die", [in_a_thread, in_a_bare_thread, in_a_pool])
+@pytest.mark.parametrize(("function", "tells"), [(puts_it, True), (puts_at_the_end, True), (puts_another, False)])
+def test_the_last_item_may_tell(
+    session: Session, die: Callable[..., object], function: Callable[..., object], tells: bool
+) -> None:
+    items: queue.Queue[object] = queue.Queue()
+    with later(takes, items):
+        die(function, items)
+    assert rules(session) == (set() if tells else {"death-not-told"})
+
+
+@pytest.mark.parametrize("looks", ["result", "exception"])
+def test_somebody_takes_the_exception(session: Session, looks: str) -> None:
+    items: queue.Queue[int] = queue.Queue()
+    with later(takes, items):
+        died: Any = in_a_pool(dies, items)
+    with suppress(OSError):
+        getattr(died, looks)()
+    assert rules(session) == set()
+
+
+def test_who_has_sent_it_to_wait_knows(session: Session) -> None:
+    """The one that waits is told by nobody, and need not be."""
+
+    async def main() -> None:
+        items: queue.Queue[int] = queue.Queue()
+        producer = asyncio.create_task(asyncio.to_thread(dies, items))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(takes, items)
+        with pytest.raises(OSError, match="no such file"):
+            await producer
+
+    asyncio.run(main())
+    assert rules(session) == set()
+
+
+def test_what_is_put_after_the_wait_is_not_what_was_waited_for(session: Session) -> None:
+    items: queue.Queue[int] = queue.Queue()
+    with later(takes, items):
+        in_a_thread(dies, items)
+    assert items.empty()
+    in_a_thread(ends, items)
+    assert rules(session) == set()
+
+
+def test_who_dies_after_the_wait_was_not_waited_for(session: Session) -> None:
+    items: queue.Queue[int] = queue.Queue()
+
+    def looks_first() -> None:
+        with pytest.raises(queue.Empty):
+            items.get(timeout=0.001)
+
+    with in_thread(looks_first) as looker:
+        looker.join()
+    in_a_thread(dies, items)
+    assert rules(session) == set()
+
+
+# -- the program is as it was ------------------------------------------------------------------------------------------
+
+
+def test_what_a_task_has_raised_is_not_kept(session: Session) -> None:
+    class Thing:
+        pass
+
+    alive: list[weakref.ref[Thing]] = []
+
+    def fails() -> None:
+        thing = Thing()
+        alive.append(weakref.ref(thing))
+        queue.Queue[int]().put(1)
+        raise OSError
+
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            for _ in range(5):
+                with suppress(OSError):
+                    pool.submit(fails).result()
+            pool.submit(int).result()
+    finally:
+        gc.enable()
+    assert [each() for each in alive] == [None] * 5
+
+
+def test_the_program_is_not_asked_what_it_has_raised(session: Session) -> None:
+    asked: list[str] = []
+
+    class Odd(Exception):
+        def __repr__(self) -> str:
+            asked.append("repr")
+            raise SystemExit
+
+        __str__ = __repr__
+
+    def fails(items: Any) -> None:
+        items.put(1)
+        raise Odd(session, "of two")
+
+    items: queue.Queue[int] = queue.Queue()
+    with later(takes, items):
+        died: Any = in_a_pool(fails, items)
+    assert rules(session) == {"death-not-told"}
+    assert asked == []
+    (finding,) = session.model.findings
+    assert finding.missing.endswith("has died: Odd('of two')")
+    assert type(died.exception()) is Odd
+
+
+def test_a_queue_may_have_any_names(session: Session) -> None:
+    class Mine(queue.SimpleQueue):  # type: ignore[type-arg]
+        def __init__(self) -> None:
+            self._feed: list[int] = []
+
+        def feed(self) -> None: ...
+
+    items = Mine()
+    items.put(1)
+    assert items.get() == 1
+    assert rules(session) == set()
+
+
+def test_a_queue_may_be_copied_and_pickled(session: Session) -> None:
+    class Copied(queue.Queue):  # type: ignore[type-arg]
+        def __reduce__(self) -> Any:
+            bare = {name: value for name, value in self.__dict__.items() if name.startswith(("_cpugpu", "queue"))}
+            return dict, (bare,)
+
+    items = Copied(2)
+    items.put(1)
+    items.get()
+    assert pickle.loads(pickle.dumps(items)).keys() == {"queue", "_cpugpu_syncs"}
+    assert rules(session) == set()
+
+
+def test_a_queue_that_has_no_room_to_tell_of(session: Session) -> None:
+    class Source(queue.Queue):  # type: ignore[type-arg]
+        def __init__(self) -> None:
+            self.not_empty = threading.Condition()
+            self.not_full = self.not_empty
+
+        def _qsize(self) -> int:
+            return 1
+
+        def _get(self) -> int:
+            return 7
+
+    assert Source().get() == 7
+
+
+def test_a_simple_queue_may_be_built_upon(session: Session) -> None:
+    class Mine(queue.SimpleQueue):  # type: ignore[type-arg]
+        def get(self) -> Any:  # type: ignore[override]
+            return super().get_nowait()
+
+        def put(self, item: Any) -> None:  # type: ignore[override]
+            super().put_nowait(item)
+
+    items = Mine()
+    items.put(1)
+    assert items.get() == 1
+
+
+def test_a_queue_that_is_shut_down_is_an_answer(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `Queue.shutdown` does from 3.13 on."""
+
+    class ShutDown(Exception):
+        pass
+
+    class Closed(queue.Queue):  # type: ignore[type-arg]
+        closed = False
+
+        def _qsize(self) -> int:
+            if self.closed:
+                raise ShutDown
+            return super()._qsize()
+
+    items = Closed()
+
+    def consume() -> None:
+        takes(items)
+        items.closed = True
+        with pytest.raises(ShutDown):
+            items.get(timeout=1)
+
+    with later(consume):
+        in_a_thread(dies, items)
+    assert rules(session) == set()
+
+
+def test_it_is_raised_in_no_other_thread() -> None:
+    with simulate(), watching("raise") as session:
+        items: queue.Queue[int] = queue.Queue()
+        with later(takes, items):
+            in_a_thread(dies, items)
+        with in_thread(lambda: torch.ones(4, device="cuda").tolist()) as innocent:
+            innocent.join()
+    assert rules(session) == {"death-not-told"}
 
 
 # -- the model ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_what_comes_by_another_queue_is_no_answer(other: bool) -> None:
+    model, feed, second = Model(), Feed(), Feed()
+    producer, consumer = model.thread("producer"), model.thread("consumer")
+    model.put(producer, feed)
+    model.work_ended(producer, "OSError()")
+    model.asks(consumer, feed)
+    model.in_vain(consumer)
+    model.got(consumer, second if other else feed)
+    model.work_ended(consumer)
+    model.watch_ended()
+    assert len(model.findings) == other
+
+
+def waits_in_vain(model: Model, consumer: Any, feed: Feed) -> None:
+    model.asks(consumer, feed)
+    model.in_vain(consumer)
+    model.work_ended(consumer)
+    model.watch_ended()
+
+
+def test_of_a_queue_of_very_many_it_is_not_known_when_all_have_ended() -> None:
+    model, feed = Model(), Feed()
+    for number in range(3 * _MOST):
+        model.put(model.thread(f"t{number}"), feed)
+        assert len(feed.puts) <= _MOST
+    for work in list(feed.puts):
+        work.ended, work.error = True, "OSError()"
+    assert feed.dead() is None
 
 
 def test_a_feed_keeps_those_that_are_at_work() -> None:
@@ -326,13 +639,13 @@ def test_what_it_put_is_not_what_it_did_next(told: bool) -> None:
     model.release(producer, item)
     model.put(producer, feed)
     model.acquire(consumer, item)
-    model.release(producer, flag)
+    model.release(producer, flag)  # of which the consumer may know before; it says nothing of the end
+    model.acquire(consumer, flag)
     model.work_ended(producer, "OSError()")
-    model.asks(consumer, feed)
     if told:
-        model.acquire(consumer, flag)
-    model.work_ended(consumer)
-    assert [finding.rule for finding in model.findings] == ([] if told else ["producer-died"])
+        model.joined(consumer, producer)
+    waits_in_vain(model, consumer, feed)
+    assert [finding.rule for finding in model.findings] == ([] if told else ["death-not-told"])
 
 
 def test_the_next_work_of_the_same_thread_is_another() -> None:
@@ -341,13 +654,11 @@ def test_the_next_work_of_the_same_thread_is_another() -> None:
     model.put(pool, feed)
     model.work_ended(pool, "OSError()")
     model.put(pool, feed)
-    model.asks(consumer, feed)
-    model.work_ended(consumer)
+    waits_in_vain(model, consumer, feed)
     assert not model.findings
     model.work_ended(pool, "OSError()")
-    model.asks(consumer, feed)
-    model.work_ended(consumer)
-    assert [finding.rule for finding in model.findings] == ["producer-died"]
+    waits_in_vain(model, consumer, feed)
+    assert [finding.rule for finding in model.findings] == ["death-not-told"]
 
 
 def test_a_forked_child_judges_no_other_thread() -> None:
@@ -357,5 +668,5 @@ def test_a_forked_child_judges_no_other_thread() -> None:
     model.work_ended(producer, "OSError()")
     model.asks(consumer, feed)
     model.forked()
-    model.program_ended()
+    model.program_ended([consumer])
     assert not model.findings

@@ -161,7 +161,7 @@ def test_each_rule_has_a_program_and_a_sentence() -> None:
     others = {
         *("device-mismatch", "captured-event-outside", "uncaptured-event-inside", "wait-during-capture"),
         *("event-destroyed-early", "used-after-destroy", "used-after-fork", "unjoined-capture"),
-        *("thread-on-wrong-device", "producer-died"),
+        *("device-not-set", "death-not-told"),
     }
     assert {program.rule for program in BUGS} | others == set(RULES)
     assert all(rule.sentence.endswith(".") for rule in RULES.values())

@@ -254,6 +254,64 @@ def test_to_give_tasks_to_the_same_pool_orders_nobody(session: Session) -> None:
     assert rules(session) == {"wait-not-ordered-after-record"}
 
 
+def test_a_lock_that_a_task_has_made_is_the_programs() -> None:
+    with simulate(), watching() as session:
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(threading.Lock).result()
+        slot: list[Any] = []
+        ended.acquire()
+
+        def work() -> None:
+            produce(lambda *each: slot.append(each))
+            ended.release()
+
+        with in_thread(work):
+            ended.acquire()
+            consume(*slot[0])
+    assert rules(session) == set()
+
+
+def submits_on(pool: ThreadPoolExecutor) -> None:
+    while True:
+        pool.submit(int)
+
+
+def refused_by_its_end(pool: ThreadPoolExecutor) -> None:
+    pool.shutdown(wait=False)
+
+
+def refused_for_its_beginning(pool: ThreadPoolExecutor) -> None:
+    pool._initializer_failed()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("end", [refused_by_its_end, refused_for_its_beginning])
+def test_who_is_refused_by_a_pool_is_after_its_end(session: Session, end: Any) -> None:
+    pool = ThreadPoolExecutor(1)
+    slot: list[Any] = []
+
+    def work() -> None:
+        produce(lambda *each: slot.append(each))
+        end(pool)
+
+    with in_thread(work):
+        with pytest.raises(RuntimeError):
+            submits_on(pool)
+        consume(*slot[0])
+    pool.shutdown()
+    assert rules(session) == set()
+
+
+def test_a_second_start_is_refused(session: Session) -> None:
+    thread = threading.Thread(target=produce, args=(lambda *each: slot.append(each),))
+    slot: list[Any] = []
+    thread.start()
+    with pytest.raises(RuntimeError):
+        thread.start()
+    thread.join()
+    consume(*slot[0])
+    assert rules(session) == set()
+
+
 def test_our_own_event_is_one() -> None:
     with simulate(), watching() as session:
         ready, slot = CpuGpuEvent(), []

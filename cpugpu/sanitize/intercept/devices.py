@@ -28,6 +28,7 @@ def patches(watch: Watch) -> Iterator[Patch]:
     for where, name in ((module, "set_device"), (accelerator, "set_device_index"), (accelerator, "set_device_idx")):
         if hasattr(where, name):
             yield where, name, _chosen(watch, getattr(where, name))
+    yield module, "stream", _chosen(watch, module.stream)
     blocks = [module.device]
     if watch.backend.simulated:
         yield moves, "device_for", _device_for(watch, moves.device_for)
@@ -66,20 +67,23 @@ class _Mode(TorchFunctionMode):
         watch = self._watch
         if self._thread.starter is None or watch.over:
             return result
-        if isinstance(result, torch.Tensor) and watch.backend.is_on(result):
+        if isinstance(result, torch.Tensor) and watch.backend.is_on(result) and not (args and result is args[0]):
             kind = watch.backend.name
             named = [*args[1:], kwargs["device"]] if "device" in kwargs else args[1:]
             moves_there = func is getattr(torch.Tensor, kind) and all(each is None for each in named)
             if moves_there or any(names_none(each, kind) for each in named):
-                watch.unplaced()
+                watch.unplaced(func.__name__)
         return result
 
 
-def _chosen(watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
+def _chosen(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a stream too: who goes to one does not care any more where it was."""
+
     @functools.wraps(original)
-    def choose(*args: Any, **kwargs: Any) -> None:
-        original(*args, **kwargs)
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
         watch.model.me().starter = None
+        return result
 
     return choose
 
@@ -88,8 +92,9 @@ def _enter(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def enter(self: Any) -> Any:
         me = watch.model.me()
-        watch.local.__dict__.setdefault("chosen", []).append(me.starter)
-        me.starter = None
+        self._cpugpu_starter = me.starter
+        if self.idx is not None and self.idx >= 0:
+            me.starter = None
         return original(self)
 
     return enter
@@ -98,9 +103,7 @@ def _enter(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
 def _exit(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def leave(self: Any, *exc_info: Any) -> Any:
-        before = watch.local.__dict__.get("chosen")
-        if before:
-            watch.model.me().starter = before.pop()
+        watch.model.me().starter = self.__dict__.pop("_cpugpu_starter", None)
         return original(self, *exc_info)
 
     return leave
@@ -111,7 +114,7 @@ def _device_for(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any
     def device_for(device: Any) -> Any:
         found = original(device)
         if device is None or names_none(device, watch.backend.name):
-            watch.unplaced()
+            watch.unplaced("something new")
         return found
 
     return device_for

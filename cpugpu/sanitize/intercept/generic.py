@@ -78,7 +78,7 @@ def _new(watch: Watch, original: Callable[..., Any]) -> Any:
         device = args[0] if args else kwargs.get("device")
         which = {"stream_id", "stream_ptr"} & kwargs.keys()  # of one that is there already
         if not which and (device is None or names_none(device, watch.backend.name)):
-            watch.unplaced()
+            watch.unplaced("a new stream")
         return made
 
     return staticmethod(new)

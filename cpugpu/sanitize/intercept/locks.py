@@ -11,6 +11,7 @@ import _thread
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from cpugpu.patches import Patch
@@ -21,7 +22,7 @@ from cpugpu.sanitize.places import here
 #: Locks that are made here order what runs below the program.
 _OURS = ("cpugpu.device.", "cpugpu.simulate.", "cpugpu.sanitize.", "cpugpu.debug.", "logging.")
 #: A pool's own locks order whoever submits, and a task that is submitted after those that were done by then: by luck.
-_POOLS = ("concurrent.futures.thread.",)
+_POOLS = "concurrent.futures.thread"
 
 
 def patches(model: Model) -> Iterator[Patch]:
@@ -87,7 +88,7 @@ def _lock_maker(model: Model) -> Callable[[], Any]:
             return repr(self._lock)
 
     def make() -> Any:
-        return real() if is_ours(_OURS + _POOLS) else Lock()
+        return real() if is_ours(locks=True) else Lock()
 
     return make
 
@@ -131,16 +132,27 @@ def _rlock_maker(model: Model) -> Callable[[], Any]:
             return real().__reduce_ex__(protocol)  # which refuses
 
     def make(*args: Any, **kwargs: Any) -> Any:
-        return real(*args, **kwargs) if is_ours(_OURS + _POOLS) else RLock(*args, **kwargs)
+        return real(*args, **kwargs) if is_ours(locks=True) else RLock(*args, **kwargs)
 
     return make
 
 
-def is_ours(modules: tuple[str, ...] = _OURS) -> bool:
-    """Is what the caller makes below the program: of one of these, or a queue's own lock, for which `queues` stands?"""
-    frame = sys._getframe(2)  # noqa: SLF001
-    if frame.f_globals.get("__name__") == "queue":
-        return queues.stand_for(frame.f_locals.get("self"))
+def is_ours(*, locks: bool = False) -> bool:
+    """Is what the caller makes below the program? And with `locks`, is it a lock within a pool?
+
+    A queue's own locks are, where `queues` stands for them: its mutex, and what those wait for that wait at it.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
     while frame is not None and frame.f_globals.get("__name__") in ("threading", "queue"):
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None and f"{frame.f_globals.get('__name__')}.".startswith(modules)
+        if frame.f_globals["__name__"] == "queue":
+            return queues.stand_for(frame.f_locals.get("self"))
+        frame = frame.f_back
+    if frame is None:
+        return False
+    name = frame.f_globals.get("__name__")
+    return f"{name}.".startswith(_OURS) or (locks and name == _POOLS and frame.f_code.co_name == "__init__")
+
+
+def sync_of(thing: Any) -> Sync:
+    """What an object of the program's stands for that is no lock: a flag, a future, a pool."""
+    return thing.__dict__.setdefault("_cpugpu_sync", Sync("an event"))  # type: ignore[no-any-return]

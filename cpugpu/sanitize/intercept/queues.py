@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from cpugpu.patches import Patch
 from cpugpu.sanitize.clocks import Actor
 from cpugpu.sanitize.feeds import Feed
 from cpugpu.sanitize.model import Model, Sync
-from cpugpu.sanitize.places import here
+from cpugpu.sanitize.places import here, is_librarys
 
 _KEY = "_cpugpu_syncs"
 
@@ -27,13 +28,18 @@ _KEY = "_cpugpu_syncs"
 class _Syncs:
     """What a queue knows beside its items. Changed under the queue's own lock."""
 
-    def __init__(self, of: queue.Queue[Any]) -> None:
+    def __init__(self, *, any_order: bool, last_first: bool, bounded: bool) -> None:
         self.items: list[Sync] = []  # in the order in which the items were put
-        self.any_order = isinstance(of, queue.PriorityQueue)
-        self.last_first = isinstance(of, queue.LifoQueue)
-        self.room = Sync("room in a queue") if of.maxsize > 0 else None
+        self.any_order = any_order
+        self.last_first = last_first
+        self.room = Sync("room in a queue") if bounded else None
         self.done = Sync("the tasks of a queue")
         self.feed = Feed()
+
+    def __reduce__(self) -> Any:
+        """A copy of the queue is another one."""
+        how = {"any_order": self.any_order, "last_first": self.last_first, "bounded": self.room is not None}
+        return functools.partial(_Syncs, **how), ()
 
 
 def patches(model: Model) -> Iterator[Patch]:
@@ -49,7 +55,7 @@ def patches(model: Model) -> Iterator[Patch]:
 def stand_for(of: Any) -> bool:
     """Does each item of this queue carry its edge, so that the queue's lock need not be watched?"""
     return any(
-        type(of)._put is kind._put and type(of)._get is kind._get  # noqa: SLF001
+        getattr(type(of), "_put", None) is kind._put and type(of)._get is kind._get  # noqa: SLF001
         for kind in (queue.Queue, queue.LifoQueue, queue.PriorityQueue)
     )
 
@@ -77,29 +83,27 @@ def simple_queue(model: Model, is_ours: Callable[[], bool]) -> type:
             if cls is SimpleQueue and is_ours():
                 return _Real()
             made = super().__new__(cls, *args, **kwargs)
-            made._feed = Feed()
+            made._cpugpu_feed = Feed()
             return made
 
         def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
             sync, me = Sync("an item of a queue"), model.me()
             model.release(me, sync, place=here())
-            model.put(me, self._feed)
+            model.put(me, self._cpugpu_feed, _handled())
             super().put((sync, item), block, timeout)
 
         def put_nowait(self, item: Any) -> None:
-            self.put(item)
+            SimpleQueue.put(self, item)
 
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
             me = model.me()
-            if block:
-                _asks(model, me, self._feed)
-            sync, item = super().get(block, timeout)
-            model.got(me)
+            with _Wait(model, me, self._cpugpu_feed, block=block):
+                sync, item = super().get(block, timeout)
             model.acquire(me, sync)
             return item
 
         def get_nowait(self) -> Any:
-            return self.get(block=False)
+            return SimpleQueue.get(self, block=False)
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             return _Real().__reduce_ex__(protocol)  # which refuses
@@ -109,7 +113,15 @@ def simple_queue(model: Model, is_ours: Callable[[], bool]) -> type:
 
 def _syncs(of: Any) -> _Syncs:
     found: _Syncs | None = of.__dict__.get(_KEY)
-    return found or of.__dict__.setdefault(_KEY, _Syncs(of))
+    return found or of.__dict__.setdefault(_KEY, _syncs_of(of))
+
+
+def _syncs_of(of: Any) -> _Syncs:
+    return _Syncs(
+        any_order=isinstance(of, queue.PriorityQueue),
+        last_first=isinstance(of, queue.LifoQueue),
+        bounded=getattr(of, "maxsize", 0) > 0,
+    )
 
 
 def _put(model: Model, original: Callable[..., None]) -> Callable[..., None]:
@@ -120,7 +132,7 @@ def _put(model: Model, original: Callable[..., None]) -> Callable[..., None]:
             model.acquire(me, syncs.room)
         sync = Sync("an item of a queue")
         model.release(me, sync, "put() into a queue", here())
-        model.put(me, syncs.feed)
+        model.put(me, syncs.feed, _handled())
         syncs.items.append(sync)
         original(self, item)
 
@@ -150,21 +162,39 @@ def _get(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
     return get
 
 
-def _asks(model: Model, thread: Actor, feed: Feed) -> None:
-    place = here()
-    if place is not None:  # a thread of a pool's that has nothing to do waits on nobody's behalf
-        model.asks(thread, feed, place)
+class _Wait:
+    """Around a `get()`. A thread of a pool's or of a listener's that has nothing to do waits on nobody's behalf."""
+
+    __slots__ = ("_asks", "_feed", "_model", "_thread")
+
+    def __init__(self, model: Model, thread: Actor, feed: Feed, *, block: bool) -> None:
+        place = here() if block else None
+        self._model, self._thread, self._feed = model, thread, feed
+        self._asks = place is not None and not is_librarys(place)
+        if self._asks:
+            model.asks(thread, feed, place)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, queue.Empty | KeyboardInterrupt):  # the queue may have been shut down
+            self._model.got(self._thread, self._feed)
+        elif self._asks and issubclass(kind, queue.Empty):
+            self._model.in_vain(self._thread)
+
+
+def _handled() -> int:
+    """The `id` of the exception that is being handled, 0 for none: an item that is put then tells of it."""
+    error = sys.exc_info()[1]
+    return 0 if error is None else id(error)
 
 
 def _waiting_get(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
         me = model.me()
-        if block:
-            _asks(model, me, _syncs(self).feed)
-        item = original(self, block, timeout)
-        model.got(me)
-        return item
+        with _Wait(model, me, _syncs(self).feed, block=block):
+            return original(self, block, timeout)
 
     return get
 

@@ -4,29 +4,29 @@ Conditions, events, semaphores, barriers, `queue.Queue` and futures are written 
 tell of all of them. What they look at without a lock is told besides: a poll that succeeds is an edge too
 (`Event.is_set()`, `Thread.is_alive()`).
 
-A thread, or a task of a pool's, may also die: see `cpugpu/sanitize/feeds.py`.
+A thread may also die: see `cpugpu/sanitize/feeds.py`.
 """
 
 from __future__ import annotations
 
 import _thread
 import asyncio.base_events
-import concurrent.futures.thread
 import functools
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from cpugpu.deaths import describe, when_it_dies
+from cpugpu.deaths import when_it_dies
 from cpugpu.patches import Patch
 from cpugpu.sanitize.clocks import Actor
-from cpugpu.sanitize.intercept import locks, queues
+from cpugpu.sanitize.intercept import locks, pools, queues
 from cpugpu.sanitize.intercept.watch import Watch
 from cpugpu.sanitize.model import Model, Sync
-from cpugpu.sanitize.places import RawPlace, here, raised_at
+from cpugpu.sanitize.places import here
 
 _ACTOR = "_cpugpu_actor"
 
@@ -40,7 +40,7 @@ def patches(model: Model, watch: Watch) -> Iterator[Patch]:
     yield thread, "join", _join(model, thread.join, thread.is_alive)
     yield thread, "is_alive", _is_alive(model, thread.is_alive)
     yield _thread, "start_new_thread", _start_new(model, watch, _thread.start_new_thread)
-    yield from _tasks(model)
+    yield from pools.patches(model, watch)
     future: Any = torch.futures.Future
     yield future, "set_result", _set_result(model, future.set_result)
     for name in ("wait", "value"):
@@ -56,7 +56,8 @@ def patches(model: Model, watch: Watch) -> Iterator[Patch]:
 def _start(model: Model, watch: Watch, original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def start(self: threading.Thread) -> None:
-        setattr(self, _ACTOR, _begun(model, watch, self.name))
+        if self.ident is None:  # or it is refused
+            setattr(self, _ACTOR, _begun(model, watch, self.name))
         original(self)
 
     return start
@@ -77,64 +78,22 @@ def _bootstrap(model: Model, watch: Watch, original: Callable[..., None]) -> Cal
         if actor is None:
             original(self)
             return
-        died = _Death()
-        when_it_dies(self, died.of)
+        when_it_dies(self, functools.partial(pools.dies, model, actor))
         model.adopt(actor)
         watch.enter_thread()
         try:
             original(self)
         finally:
-            model.work_ended(actor, died.error, died.place)
+            model.work_ended(actor)
             model.thread_ended(actor)
 
     return bootstrap
 
 
-class _Death:
-    """What a thread, or a task, has died of."""
-
-    def __init__(self) -> None:
-        self.error = ""
-        self.place: RawPlace | None = None
-
-    def of(self, error: BaseException | None) -> None:
-        """Of this. To exit is no death."""
-        if error is not None and not isinstance(error, SystemExit):
-            self.error, self.place = describe(error), raised_at(error)
-
-
-def _tasks(model: Model) -> Iterator[Patch]:
-    """A task of a pool's is over when its future is about to be told how: before anybody can hear of it there."""
-    now = threading.local()  # `future`: of the task that the thread does
-    task: Any = concurrent.futures.thread._WorkItem  # noqa: SLF001
-    future = concurrent.futures.Future
-
-    def run_by(original: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(original)
-        def run(self: Any, *its: Any) -> None:
-            now.future = self.future
-            try:
-                original(self, *its)
-            finally:
-                now.future = None
-
-        return run
-
-    def told_by(original: Callable[..., None], *, died: bool) -> Callable[..., None]:
-        @functools.wraps(original)
-        def tell(self: Any, *how: Any, **named: Any) -> None:
-            if getattr(now, "future", None) is self:
-                death = _Death()
-                for error in how if died else ():  # which is how a pool calls it
-                    death.of(error)
-                model.work_ended(model.me(), death.error, death.place)
-            original(self, *how, **named)
-
-        return tell
-
-    yield task, "run", run_by(task.run)
-    yield future, "set_result", told_by(future.set_result, died=False)
-    yield future, "set_exception", told_by(future.set_exception, died=True)
+def lasting(model: Model) -> list[Actor]:
+    """The calling thread, and those that are alive and for which Python waits at its end."""
+    threads = [getattr(each, _ACTOR, None) for each in threading.enumerate() if not each.daemon]
+    return [model.me(), *(actor for actor in threads if actor is not None and actor is not model.me())]
 
 
 def _start_new(model: Model, watch: Watch, original: Callable[..., int]) -> Callable[..., int]:
@@ -148,14 +107,13 @@ def _start_new(model: Model, watch: Watch, original: Callable[..., int]) -> Call
         def run(*its: Any, **named: Any) -> None:
             model.adopt(actor)
             watch.enter_thread()
-            died = _Death()
             try:
                 function(*its, **named)
             except BaseException as error:
-                died.of(error)
+                pools.dies(model, actor, error)
                 raise
             finally:
-                model.work_ended(actor, died.error, died.place)
+                model.work_ended(actor)
                 model.thread_ended(actor)
 
         return original(run, args, kwargs or {})
@@ -166,9 +124,13 @@ def _start_new(model: Model, watch: Watch, original: Callable[..., int]) -> Call
 def _join(model: Model, original: Callable[..., None], alive: Callable[..., bool]) -> Callable[..., None]:
     @functools.wraps(original)
     def join(self: threading.Thread, timeout: float | None = None) -> None:
+        me = model.me()
+        asks, by_pool = me.asks, sys._getframe(1).f_globals.get("__name__") == "concurrent.futures.thread"  # noqa: SLF001
         original(self, timeout)
         if not alive(self):
             _saw_end(model, self)
+        if by_pool:
+            me.asks = asks  # at the end of a pool nobody looks what has become of its tasks
 
     return join
 
@@ -193,7 +155,7 @@ def _saw_end(model: Model, thread: threading.Thread) -> None:
 def _set(model: Model, original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def set_(self: threading.Event) -> None:
-        model.release(model.me(), _sync_of(self), "set() of an event", here())
+        model.release(model.me(), locks.sync_of(self), "set() of an event", here())
         original(self)
 
     return set_
@@ -204,7 +166,7 @@ def _is_set(model: Model, original: Callable[..., bool]) -> Callable[..., bool]:
     def is_set(self: threading.Event) -> bool:
         found = original(self)
         if found:
-            model.acquire(model.me(), _sync_of(self))
+            model.acquire(model.me(), locks.sync_of(self))
         return found
 
     return is_set
@@ -213,7 +175,7 @@ def _is_set(model: Model, original: Callable[..., bool]) -> Callable[..., bool]:
 def _set_result(model: Model, original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def set_result(self: Any, result: Any) -> None:
-        model.release(model.me(), _sync_of(self), "set_result() of a future", here())
+        model.release(model.me(), locks.sync_of(self), "set_result() of a future", here())
         original(self, result)
 
     return set_result
@@ -225,13 +187,9 @@ def _result(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return original(self)
         finally:
-            model.acquire(model.me(), _sync_of(self))
+            model.acquire(model.me(), locks.sync_of(self))
 
     return result
-
-
-def _sync_of(thing: Any) -> Sync:
-    return thing.__dict__.setdefault("_cpugpu_sync", Sync("an event"))  # type: ignore[no-any-return]
 
 
 def _call_soon(model: Model, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -120,14 +120,14 @@ class Watch:
         if not backend.several or not backend.has_begun():
             return None
         index = backend.current_device()
-        return Starter(me.name, backend.device(index), place) if index else None
+        return Starter(me.name, backend.device(index), place) if index else me.starter
 
-    def unplaced(self) -> None:
+    def unplaced(self, what: str) -> None:
         """The calling thread makes something on its current device, and names none."""
         me, backend = self.model.me(), self.backend
         if me.starter is None or backend.current_device() != 0 or backend.handle(backend.module.current_stream()) != 0:
             return  # it has chosen: by a stream of another device, or by one of this
-        self.model.unplaced(me, backend.device(0), here())
+        self.model.unplaced(me, backend.device(0), what, here())
         self.told()
 
     def event(self, event: Any) -> Event:
