@@ -29,7 +29,8 @@ def death_not_told(taking: Unanswered) -> Broken | None:
     Otherwise it waits until its time is out, or for ever: an exception that ends a thread is printed, and one of a
     pool's task is kept in its future; neither reaches the queue. It is told by an item, by a look at the thread or the
     future, or by anything else that another thread lets it know; a plain attribute is not seen. It is not reported of
-    one that dies before its first item, for nobody knows then that it was to put any.
+    one that dies before its first item, for nobody knows then that it was to put any. Whether anybody was told is known
+    in the end: so it is in the report, and never raised.
     """
     waits, producer, work = taking.thread.name, taking.put.thread, taking.put.work
     return Broken(
