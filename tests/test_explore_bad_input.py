@@ -416,6 +416,7 @@ def test_what_no_code_of_the_user_s_has_called_is_placed_at_the_scenario() -> No
     inconclusive(program, "os.fork() cannot be explored", line_of(program, "def program"))
 
 
+@pytest.mark.usefixtures("control_c")
 def test_ctrl_c_ends_the_exploration_and_not_a_thread_of_it() -> None:
     def program(rig: Rig) -> str:
         rig.run(lambda: signal.raise_signal(signal.SIGINT))
