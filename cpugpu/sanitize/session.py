@@ -81,6 +81,8 @@ class Session:
     def program_ended(self) -> None:
         """And so has the program, but for what Python waits for."""
         self.model.program_ended(threads.lasting(self.model))
+        if self.watch.traced is not None:
+            self.watch.traced.catch_up()
 
     def text(self) -> str:
         """The report."""

@@ -39,8 +39,8 @@ def started_on(index: int, function: Callable[[], object], start: Callable[..., 
     """The rules that are broken by a thread that is started there."""
     with watching() as session:
         torch.cuda.set_device(index)
-        with start(function):
-            pass
+        with start(function) as running:
+            running.join()
         torch.cuda.set_device(0)
     return {finding.rule for finding in session.model.findings}
 
@@ -175,7 +175,11 @@ class InPool:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(function).result()
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> InPool:
+        return self
+
+    def join(self) -> None:
+        """It is over, without an error."""
 
     def __exit__(self, *exc_info: object) -> None: ...
 

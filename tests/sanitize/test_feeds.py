@@ -61,6 +61,8 @@ class later:  # noqa: N801
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._go.release()
         self._thread.__exit__(kind, *rest)
+        if kind is None:
+            self._thread.join()  # which raises what it has raised
 
 
 def dies(items: Any) -> None:
@@ -98,9 +100,10 @@ def in_a_pool(function: Callable[..., object], *arguments: object) -> Future[obj
         return pool.submit(function, *arguments)
 
 
-def takes(items: Any) -> None:
-    """One, and waits for another in vain."""
-    items.get()
+def takes(items: Any, number: int = 1) -> None:
+    """So many, and waits for another in vain."""
+    for _ in range(number):
+        items.get()
     with pytest.raises(queue.Empty):
         items.get(timeout=0.001)
 
@@ -149,17 +152,16 @@ def test_to_end_is_not_to_die(session: Session, end: Callable[..., object], func
 
 def test_another_one_is_still_at_work(session: Session) -> None:
     items: queue.Queue[int] = queue.Queue()
-    with later(ends, items), later(takes, items):
-        items.put(0)
+    with later(takes, items, 2):
+        items.put(0)  # this thread
         in_a_thread(dies, items)
     assert rules(session) == set()
 
 
 def test_another_one_has_put_since(session: Session) -> None:
     items: queue.Queue[int] = queue.Queue()
-    with later(takes, items):
+    with later(takes, items, 2), later(ends, items):
         in_a_thread(dies, items)
-        in_a_thread(ends, items)
     assert rules(session) == set()
 
 
@@ -338,7 +340,8 @@ def test_who_is_idle_at_the_end_of_the_program_waits_for_nobody(tmp_path: Path) 
     assert "no findings" in done.stderr
 
 
-def test_the_time_is_out_in_the_block_of_the_pool(tmp_path: Path) -> None:
+def test_the_time_is_out_in_the_block_of_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPUGPU_TRACE", "trace")
     (tmp_path / "program.py").write_text(
         """
 import queue
@@ -356,6 +359,7 @@ with ThreadPoolExecutor(1) as pool:
     done = run_apart("program.py", cwd=tmp_path)
     assert done.returncode == 1
     assert "program.py:11: death-not-told" in done.stderr
+    assert b"death-not-told" in b"".join(each.read_bytes() for each in tmp_path.glob("trace*"))
 
 
 # -- what is no silent death, and no wait in vain ----------------------------------------------------------------------

@@ -54,7 +54,7 @@ def _tasks(model: Model, watch: Watch) -> Iterator[Patch]:
         @functools.wraps(original)
         def init(self: Any, *args: Any, **kwargs: Any) -> None:
             original(self, *args, **kwargs)
-            self.__dict__[_STARTER] = watch.starter(model.me(), here())
+            self.__dict__[_STARTER] = watch.starter(model.me())
 
         return init
 

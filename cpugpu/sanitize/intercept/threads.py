@@ -65,9 +65,9 @@ def _start(model: Model, watch: Watch, original: Callable[..., None]) -> Callabl
 
 def _begun(model: Model, watch: Watch, name: str) -> Actor:
     """The calling thread starts another."""
-    me, place = model.me(), here()
-    actor = model.thread(name, me, place)
-    actor.starter = watch.starter(me, place)
+    me = model.me()
+    actor = model.thread(name, me, here())
+    actor.starter = watch.starter(me)
     return actor
 
 

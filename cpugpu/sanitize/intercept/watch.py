@@ -21,7 +21,7 @@ from cpugpu.sanitize.intercept.backend import Backend
 from cpugpu.sanitize.intercept.operations import effect_of, touched, waits_for
 from cpugpu.sanitize.intercept.shadows import Shadows
 from cpugpu.sanitize.model import Access, Model
-from cpugpu.sanitize.places import RawPlace, here
+from cpugpu.sanitize.places import here
 from cpugpu.sanitize.traced import Traced
 
 #: What is noted at the program's objects is of one watch: they may live on into the next.
@@ -114,13 +114,13 @@ class Watch:
             return self.stream(self.backend.module.current_stream(index))
         return self.by_handle(index, raw(index))
 
-    def starter(self, me: Actor, place: RawPlace | None) -> Starter | None:
+    def starter(self, me: Actor) -> Starter | None:
         """What a thread that the calling one starts may have to know: that this one is not on the first device."""
         backend = self.backend
         if not backend.several or not backend.has_begun():
             return None
         index = backend.current_device()
-        return Starter(me.name, backend.device(index), place) if index else me.starter
+        return Starter(me.name, backend.device(index), here()) if index else me.starter
 
     def unplaced(self, what: str) -> None:
         """The calling thread makes something on its current device, and names none."""
